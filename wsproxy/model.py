@@ -1,0 +1,213 @@
+"""The vocabulary: frozen values every room speaks in.
+
+Nothing here does I/O, reads a clock or knows a wire format.  Parsing lives in
+`wsproxy.protocol`, deciding in `wsproxy.policy`.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+__all__ = [
+    "Address",
+    "Body",
+    "BodyKind",
+    "CloseReason",
+    "Headers",
+    "Host",
+    "Identity",
+    "Peer",
+    "ProxyRequest",
+    "RequestKind",
+    "Side",
+    "Target",
+    "Verdict",
+]
+
+Address = IPv4Address | IPv6Address
+
+Headers = tuple[tuple[bytes, bytes], ...]
+"""Field lines in wire order: names as received, values without surrounding white space."""
+
+
+class Side(enum.Enum):
+    """Who did it."""
+
+    CLIENT = "client"
+    UPSTREAM = "upstream"
+    PROXY = "proxy"
+
+
+class CloseReason(enum.Enum):
+    """Why a session ended, when nothing was wrong with our own part."""
+
+    EOF = "eof"
+    """A side closed its direction in order, and the other followed."""
+    RESET = "reset"
+    """A side's connection broke: reset, unreachable or timed out by the kernel."""
+    IDLE = "idle"
+    """No byte in either direction for `timeouts.idle`."""
+    LIFETIME = "lifetime"
+    """The tunnel reached `timeouts.lifetime`."""
+    DRAINED = "drained"
+    """The proxy is stopping and the drain deadline passed."""
+    TIMEOUT = "timeout"
+    """Another deadline: head, body, connect, response."""
+    REFUSED = "refused"
+    """We answered with a refusal."""
+    PROTOCOL = "protocol"
+    """A side broke the protocol."""
+    INTERNAL = "internal"
+    """A fault of ours; the log has the traceback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host as every rule and every dial sees it: normalised once, at the edge.
+
+    Attributes:
+        text: lower-case name without trailing dot, or the canonical spelling
+            of an address, IPv6 without brackets.
+        address: set when the host is an address literal.
+    """
+
+    text: str
+    address: Address | None = None
+
+    def __str__(self) -> str:
+        """The spelling for an authority: IPv6 in brackets (RFC 3986 §3.2.2)."""
+        return f"[{self.text}]" if isinstance(self.address, IPv6Address) else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a request wants to go.
+
+    Attributes:
+        scheme: ``http``, ``ws`` or, for CONNECT, ``tcp``.
+        host: never empty.
+        port: 1 … 65535.
+        path: origin-form request-target (path and query) or ``*``; empty for CONNECT.
+    """
+
+    scheme: str
+    host: Host
+    port: int
+    path: bytes = b""
+
+    @property
+    def authority(self) -> str:
+        """``host:port``, always with the port."""
+        return f"{self.host}:{self.port}"
+
+    def __str__(self) -> str:
+        """``host:port`` of a tunnel, else the absolute form of the URL."""
+        if self.scheme == "tcp":
+            return self.authority
+        return f"{self.scheme}://{self.authority}{self.path.decode('latin-1')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The far end of a client connection."""
+
+    address: Address
+    port: int
+
+    def __str__(self) -> str:
+        """``address:port``, IPv6 in brackets."""
+        text = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"{text}:{self.port}"
+
+
+class RequestKind(enum.Enum):
+    """What the client asks the proxy to do."""
+
+    CONNECT = "connect"
+    FORWARD = "forward"
+    UPGRADE = "upgrade"
+    OWN = "own"
+    """Addressed to the proxy itself: origin-form or asterisk-form."""
+
+
+class BodyKind(enum.Enum):
+    """How a message body is delimited (RFC 9112 §6.3)."""
+
+    NONE = "none"
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    UNTIL_CLOSE = "until-close"
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Framing of one message body.
+
+    Attributes:
+        kind: how it ends.
+        length: octets, for `BodyKind.LENGTH`.
+    """
+
+    kind: BodyKind
+    length: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyRequest:
+    """One vetted request head.
+
+    Attributes:
+        kind: what it asks for.
+        method: as sent; methods are case-sensitive (RFC 9110 §9.1).
+        target: where to; for `RequestKind.OWN` the proxy's own path.
+        version: ``1.0`` or ``1.1``.
+        headers: every field line, in order.
+        body: framing of the request's body.
+        keep_alive: whether the client lets the connection go on.
+        expects_continue: an HTTP/1.1 client waits for 100 before it sends the body.
+    """
+
+    kind: RequestKind
+    method: str
+    target: Target
+    version: str
+    headers: Headers
+    body: Body
+    keep_alive: bool
+    expects_continue: bool = False
+
+    def field(self, name: bytes) -> bytes | None:
+        """The first value of field `name` (lower-case), or None."""
+        return next((value for key, value in self.headers if key.lower() == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who is asking, as proven to the proxy.
+
+    Attributes:
+        user: name as in the users file.
+        groups: names of the groups the user is in.
+    """
+
+    user: str
+    groups: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What policy says, and why.
+
+    Attributes:
+        allow: the decision.
+        rule: name of the rule that decided, or ``default``.
+        reason: one sentence.
+        message: what the rule's author wants a refused person to read; may be empty.
+    """
+
+    allow: bool
+    rule: str
+    reason: str
+    message: str = ""
