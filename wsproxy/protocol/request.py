@@ -1,0 +1,125 @@
+"""From a request head to a `ProxyRequest`: what is asked, and whether it may be asked so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from wsproxy.errors import ClientProtocolError
+from wsproxy.model import Body, BodyKind, Headers, Host, ProxyRequest, RequestKind, Target
+from wsproxy.protocol.authority import parse_absolute_form, parse_authority, parse_host_field
+from wsproxy.protocol.fields import content_length, has_token, transfer_codings, values
+from wsproxy.protocol.handshake import asks_for_websocket, check_handshake
+from wsproxy.protocol.head import refuse_request
+
+__all__ = ["interpret_request"]
+
+_OWN_HOST = Host("wsproxy")
+_NO_BODY = Body(BodyKind.NONE)
+
+
+def interpret_request(line: bytes, headers: Headers) -> ProxyRequest:
+    """What the client asks for.
+
+    Args:
+        line: a request line that has passed `wsproxy.protocol.head`.
+        headers: the field lines, from `split_head`.
+
+    Raises:
+        ClientProtocolError: ambiguous framing, Host or target; incomplete
+            handshake; 501 for a transfer coding other than chunked.
+    """
+    raw_method, raw_target, raw_version = line.split(b" ")
+    version = "1.1" if raw_version == b"HTTP/1.1" else "1.0"
+    _check_host(headers, version)
+    if len(values(headers, b"proxy-authorization")) > 1:
+        raise ClientProtocolError("more than one Proxy-Authorization", row="T14")
+    method = raw_method.decode("ascii")
+    kind, target = _read_target(method, raw_target)
+    request = ProxyRequest(
+        kind=kind,
+        method=method,
+        target=target,
+        version=version,
+        headers=headers,
+        body=_read_framing(headers, version),
+        keep_alive=version == "1.1" and not _wants_close(headers),
+        expects_continue=version == "1.1" and has_token(headers, b"expect", b"100-continue"),
+    )
+    if kind is RequestKind.CONNECT:
+        _check_connect(request)
+    if kind is RequestKind.FORWARD:
+        return _check_upgrade(request)
+    return request
+
+
+def _check_host(headers: Headers, version: str) -> None:
+    hosts = values(headers, b"host")
+    # RFC 9112 §3.2: "A server MUST respond with a 400 (Bad Request) status code
+    # to any HTTP/1.1 request message that lacks a Host header field and to any
+    # request message that contains more than one Host header field line or a
+    # Host header field with an invalid field value."
+    if len(hosts) > 1:
+        raise ClientProtocolError("more than one Host", row="T8")
+    if not hosts and version == "1.1":
+        raise ClientProtocolError("HTTP/1.1 without Host", row="T8")
+    if hosts:
+        parse_host_field(hosts[0])
+
+
+def _read_target(method: str, raw: bytes) -> tuple[RequestKind, Target]:
+    if method == "CONNECT":
+        host, port = parse_authority(raw)
+        return RequestKind.CONNECT, Target("tcp", host, port)
+    if raw.startswith(b"/") or (raw == b"*" and method == "OPTIONS"):
+        return RequestKind.OWN, Target("http", _OWN_HOST, 80, raw)
+    target = parse_absolute_form(raw)
+    if method == "OPTIONS" and target.path == b"/" and not raw.endswith(b"/"):
+        # RFC 9112 §3.2.4: an empty path of OPTIONS becomes the asterisk-form.
+        target = replace(target, path=b"*")
+    return RequestKind.FORWARD, target
+
+
+def _read_framing(headers: Headers, version: str) -> Body:
+    codings = transfer_codings(headers)
+    has_coding = bool(values(headers, b"transfer-encoding"))
+    length = content_length(headers, refuse_request, row="T4")
+    if not has_coding:
+        return _NO_BODY if length is None else Body(BodyKind.LENGTH, length)
+    if version == "1.0":
+        raise ClientProtocolError("Transfer-Encoding in HTTP/1.0", row="T4")
+    if length is not None:
+        raise ClientProtocolError("Transfer-Encoding together with Content-Length", row="T4")
+    if codings != [b"chunked"]:
+        # RFC 9112 §6.3: 400 when chunked is not the final coding, or stands
+        # there twice; §6.1: 501 for a coding that is not understood.
+        misplaced = not codings or b"chunked" in codings[:-1]
+        raise ClientProtocolError(
+            "Transfer-Encoding other than chunked", status=400 if misplaced else 501, row="T4"
+        )
+    return Body(BodyKind.CHUNKED)
+
+
+def _wants_close(headers: Headers) -> bool:
+    # Proxy-Connection is not standard, but what Node's agents and old clients
+    # say to a proxy instead of Connection (RFC 9112 §C.2.2).
+    return has_token(headers, b"connection", b"close") or has_token(
+        headers, b"proxy-connection", b"close"
+    )
+
+
+def _check_connect(request: ProxyRequest) -> None:
+    # A CONNECT has no content (RFC 9110 §9.3.6). WinINet says so with
+    # `Content-Length: 0`; anything more would be read as a body by one party
+    # and as the tunnel's first bytes by another.
+    if request.body.kind is BodyKind.CHUNKED or request.body.length:
+        raise ClientProtocolError("CONNECT with a body", row="T4")
+
+
+def _check_upgrade(request: ProxyRequest) -> ProxyRequest:
+    if request.version == "1.1" and asks_for_websocket(request.headers):
+        check_handshake(request)
+        target = replace(request.target, scheme="ws")
+        return replace(request, kind=RequestKind.UPGRADE, target=target, body=_NO_BODY)
+    if request.target.scheme == "ws":
+        raise ClientProtocolError("a ws:// target needs a WebSocket handshake", row="T9")
+    return request
