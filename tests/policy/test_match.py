@@ -1,0 +1,126 @@
+"""One condition at a time: what it matches and which values it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from wsproxy.model import Identity
+from wsproxy.policy.ask import Ask
+from wsproxy.policy.match import ALLOWING_MATCHERS, MATCHERS
+from wsproxy.protocol.authority import parse_host
+
+ALICE = Identity("alice", frozenset({"desk", "staff"}))
+ASK = Ask(
+    client=ip_address("10.1.2.3"),
+    identity=ALICE,
+    host=parse_host(b"www.example.com"),
+    port=443,
+    protocols=frozenset({"tcp", "https", "wss"}),
+    method="CONNECT",
+    path=None,
+)
+
+
+def with_path(path: str) -> Ask:
+    return replace(ASK, method="GET", protocols=frozenset({"http"}), port=80, path=path)
+
+
+@pytest.mark.parametrize(
+    ("condition", "values", "ask", "expected"),
+    [
+        ("users", ["alice"], ASK, True),
+        ("users", ["bob", "alice"], ASK, True),
+        ("users", ["Alice"], ASK, False),
+        ("users", ["alice"], replace(ASK, identity=None), False),
+        ("groups", ["desk"], ASK, True),
+        ("groups", ["admins", "staff"], ASK, True),
+        ("groups", ["admins"], ASK, False),
+        ("groups", ["desk"], replace(ASK, identity=None), False),
+        ("groups", ["desk"], replace(ASK, identity=Identity("bob")), False),
+        ("clients", ["10.0.0.0/8"], ASK, True),
+        ("clients", ["10.1.2.3"], ASK, True),
+        ("clients", ["10.1.2.4", "::/0"], ASK, False),
+        ("clients", ["10.0.0.0/8"], replace(ASK, client=ip_address("::ffff:10.1.2.3")), True),
+        ("clients", ["fd00::/8"], replace(ASK, client=ip_address("fd00::1")), True),
+        ("hosts", ["*.example.com"], ASK, True),
+        ("hosts", ["example.com"], ASK, False),
+        ("ports", [443], ASK, True),
+        ("ports", [80, "400-500"], ASK, True),
+        ("ports", ["443-443"], ASK, True),
+        ("ports", ["444-500"], ASK, False),
+        ("ports", ["400-442", 444], ASK, False),
+        ("ports", ["1-65535"], ASK, True),
+        ("protocols", ["wss"], ASK, True),
+        ("protocols", ["http", "ws"], ASK, False),
+        ("protocols", ["http", "tcp"], ASK, True),
+        ("methods", ["CONNECT"], ASK, True),
+        ("methods", ["GET", "POST"], ASK, False),
+        ("methods", ["PROPFIND"], replace(ASK, method="PROPFIND"), True),
+        ("methods", ["PROPFIND"], replace(ASK, method="propfind"), False),
+        ("paths", ["*"], ASK, False),
+        ("paths", ["/v2/*"], with_path("/v2/x?y"), True),
+        ("paths", ["/v1/*", "/v2/*"], with_path("/v2/x"), True),
+        ("paths", ["/v2/*"], with_path("/v1/x"), False),
+    ],
+)
+def test_a_condition(condition: str, values: list[str | int], ask: Ask, expected: bool) -> None:
+    assert MATCHERS[condition](values)(ask) is expected
+    assert ALLOWING_MATCHERS[condition](values)(ask) is expected
+
+
+def test_a_path_in_doubt_is_denied_and_not_allowed() -> None:
+    ask = with_path("/v1/../v2/x")
+    assert MATCHERS["paths"](["/v2/*"])(ask) is True
+    assert ALLOWING_MATCHERS["paths"](["*"])(ask) is False
+    assert ALLOWING_MATCHERS["paths"](["*"])(ASK) is False
+
+
+def test_both_kinds_of_rule_know_the_same_conditions() -> None:
+    known = {"users", "groups", "clients", "hosts", "ports", "protocols", "methods", "paths"}
+    assert set(MATCHERS) == set(ALLOWING_MATCHERS) == known
+
+
+@pytest.mark.parametrize(
+    ("condition", "value", "sentence"),
+    [
+        ("users", 7, "7 is not a user name; write it in quotes"),
+        ("users", "", "a user name is empty"),
+        ("groups", True, "True is not a group name; write it in quotes"),
+        ("clients", "10.0.0.1/8", "'10.0.0.1/8' is not in normal form; write '10.0.0.0/8'"),
+        (
+            "clients",
+            "::ffff:10.0.0.0/104",
+            "'::ffff:10.0.0.0/104' is an IPv4 network in IPv6 dress; write '10.0.0.0/8'",
+        ),
+        ("hosts", "A.example", "'A.example' is not in normal form; write 'a.example'"),
+        ("ports", "443", "'443': write a single port as a number without quotes"),
+        ("ports", 0, "0 is neither a port from 1 to 65535 nor a range like '8000-8999'"),
+        ("ports", 65536, "65536 is neither a port from 1 to 65535 nor a range like '8000-8999'"),
+        ("ports", True, "True is neither a port from 1 to 65535 nor a range like '8000-8999'"),
+        ("ports", "9-8", "'9-8' is neither a port from 1 to 65535 nor a range like '8000-8999'"),
+        ("ports", "0-8", "'0-8' is neither a port from 1 to 65535 nor a range like '8000-8999'"),
+        (
+            "ports",
+            "1-65536",
+            "'1-65536' is neither a port from 1 to 65535 nor a range like '8000-8999'",
+        ),
+        ("protocols", "HTTPS", "'HTTPS' is not a protocol; did you mean 'https'?"),
+        (
+            "protocols",
+            "ftp",
+            "'ftp' is not a protocol; did you mean 'tcp'?",
+        ),
+        ("protocols", "quic", "'quic' is not a protocol; known are http, https, tcp, ws, wss"),
+        ("methods", "get", "methods are case-sensitive: write 'GET', not 'get'"),
+        ("methods", "GET /", "'GET /' is not a request method"),
+        ("paths", "v2", "'v2' is not a path pattern: it starts with '/' or '*'"),
+    ],
+)
+def test_an_unusable_value_is_an_error(condition: str, value: str | int, sentence: str) -> None:
+    for matchers in (MATCHERS, ALLOWING_MATCHERS):
+        with pytest.raises(ValueError) as error:
+            matchers[condition]([value])
+        assert str(error.value) == sentence

@@ -1,0 +1,1 @@
+"""Who may go where: rules, conditions and address vetting, as pure functions."""

@@ -1,0 +1,51 @@
+"""The question that policy answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wsproxy.model import Address, Host, Identity
+
+__all__ = ["PROTOCOLS", "Ask", "tunnel_protocols"]
+
+PROTOCOLS = frozenset({"http", "https", "ws", "wss", "tcp"})
+"""What a rule's ``protocols`` can name."""
+
+_TLS_PORT_TUNNEL = frozenset({"tcp", "https", "wss"})
+_HTTP_PORT_TUNNEL = frozenset({"tcp", "ws"})
+_OTHER_TUNNEL = frozenset({"tcp", "https", "wss", "ws"})
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request, as far as rules look at it.
+
+    Attributes:
+        client: address the client connects from.
+        identity: who asks; None when nobody proved to be anybody.
+        host: target host.
+        port: target port, 1 … 65535.
+        protocols: what this may be, a subset of `PROTOCOLS`; more than one for a
+            tunnel that is not looked into.
+        method: request method, case-sensitive.
+        path: path and query of the target as on the wire (latin-1); None for a tunnel.
+    """
+
+    client: Address
+    identity: Identity | None
+    host: Host
+    port: int
+    protocols: frozenset[str]
+    method: str
+    path: str | None = None
+
+
+def tunnel_protocols(port: int) -> frozenset[str]:
+    """What a CONNECT tunnel to `port` may carry, as long as nobody looks into it.
+
+    Browsers open tunnels to port 80 for ws:// only; any other port may be anything
+    but plain http, for which clients do not ask a tunnel.
+    """
+    if port == 443:
+        return _TLS_PORT_TUNNEL
+    return _HTTP_PORT_TUNNEL if port == 80 else _OTHER_TUNNEL

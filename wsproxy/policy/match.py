@@ -1,0 +1,162 @@
+"""The conditions a rule can have: from configured values to a function of the ask.
+
+Values within one condition are alternatives; a rule's conditions must all hold.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from wsproxy.policy.ask import PROTOCOLS, Ask
+from wsproxy.policy.hosts import compile_hosts
+from wsproxy.policy.networks import compile_networks, parse_unmapped_network, unmapped
+from wsproxy.policy.paths import compile_paths
+
+__all__ = ["ALLOWING_MATCHERS", "MATCHERS", "Builder", "Matcher", "Values"]
+
+Values = Sequence[str | int]
+Matcher = Callable[[Ask], bool]
+Builder = Callable[[Values], Matcher]
+
+_PORT_RANGE = re.compile(r"([1-9][0-9]{0,4})-([1-9][0-9]{0,4})")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_METHODS = frozenset(
+    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"}
+)
+_MAX_PORT = 65535
+
+
+def _users(values: Values) -> Matcher:
+    names = _texts(values, "user")
+
+    def matches(ask: Ask) -> bool:
+        return ask.identity is not None and ask.identity.user in names
+
+    return matches
+
+
+def _groups(values: Values) -> Matcher:
+    names = _texts(values, "group")
+
+    def matches(ask: Ask) -> bool:
+        return ask.identity is not None and not names.isdisjoint(ask.identity.groups)
+
+    return matches
+
+
+def _clients(values: Values) -> Matcher:
+    networks = compile_networks([parse_unmapped_network(value) for value in values])
+
+    def matches(ask: Ask) -> bool:
+        return unmapped(ask.client) in networks
+
+    return matches
+
+
+def _hosts(values: Values) -> Matcher:
+    patterns = compile_hosts(values)
+
+    def matches(ask: Ask) -> bool:
+        return ask.host in patterns
+
+    return matches
+
+
+def _ports(values: Values) -> Matcher:
+    parsed = [_parse_ports(value) for value in values]
+    single = frozenset(ports[0] for ports in parsed if len(ports) == 1)
+    ranges = tuple(ports for ports in parsed if len(ports) > 1)
+
+    def matches(ask: Ask) -> bool:
+        return ask.port in single or any(ask.port in ports for ports in ranges)
+
+    return matches
+
+
+def _protocols(values: Values) -> Matcher:
+    names = _texts(values, "protocol")
+    for name in sorted(names - PROTOCOLS):
+        near = difflib.get_close_matches(name.lower(), sorted(PROTOCOLS), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(PROTOCOLS))}"
+        raise ValueError(f"{name!r} is not a protocol; {hint}")
+
+    def matches(ask: Ask) -> bool:
+        return not names.isdisjoint(ask.protocols)
+
+    return matches
+
+
+def _methods(values: Values) -> Matcher:
+    names = _texts(values, "method")
+    for name in sorted(names):
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"{name!r} is not a request method")
+        if name not in _METHODS and name.upper() in _METHODS:
+            raise ValueError(f"methods are case-sensitive: write {name.upper()!r}, not {name!r}")
+
+    def matches(ask: Ask) -> bool:
+        return ask.method in names
+
+    return matches
+
+
+def _paths_any_reading(values: Values) -> Matcher:
+    patterns = compile_paths(values)
+
+    def matches(ask: Ask) -> bool:
+        return ask.path is not None and patterns.match_any(ask.path)
+
+    return matches
+
+
+def _paths_every_reading(values: Values) -> Matcher:
+    patterns = compile_paths(values)
+
+    def matches(ask: Ask) -> bool:
+        return ask.path is not None and patterns.match_every(ask.path)
+
+    return matches
+
+
+MATCHERS: Mapping[str, Builder] = {
+    "users": _users,
+    "groups": _groups,
+    "clients": _clients,
+    "hosts": _hosts,
+    "ports": _ports,
+    "protocols": _protocols,
+    "methods": _methods,
+    "paths": _paths_any_reading,
+}
+"""Condition name to builder, for rules that deny: in doubt they match.
+
+A builder takes the configured values, never none, and raises ValueError with a
+sentence that says what to write instead.
+"""
+
+ALLOWING_MATCHERS: Mapping[str, Builder] = {**MATCHERS, "paths": _paths_every_reading}
+"""The same for rules that allow: in doubt they do not match."""
+
+
+def _texts(values: Values, what: str) -> frozenset[str]:
+    for value in values:
+        if not isinstance(value, str):
+            raise ValueError(f"{value!r} is not a {what} name; write it in quotes")
+        if not value:
+            raise ValueError(f"a {what} name is empty")
+    return frozenset(value for value in values if isinstance(value, str))
+
+
+def _parse_ports(value: str | int) -> range:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_PORT:
+        return range(value, value + 1)
+    if isinstance(value, str):
+        if value.isdecimal():
+            raise ValueError(f"{value!r}: write a single port as a number without quotes")
+        if match := _PORT_RANGE.fullmatch(value):
+            low, high = int(match[1]), int(match[2])
+            if low <= high <= _MAX_PORT:
+                return range(low, high + 1)
+    raise ValueError(f"{value!r} is neither a port from 1 to 65535 nor a range like '8000-8999'")
