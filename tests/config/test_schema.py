@@ -1,0 +1,108 @@
+"""The settings: defaults, what is derived, and the JSON Schema."""
+
+import re
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from wsproxy.config.fields import ListenAddress, Origin
+from wsproxy.config.schema import Auth, Policy, Settings, When, json_schema
+
+
+def test_defaults_are_those_of_the_interface() -> None:
+    settings = Settings()
+    assert [listener.address for listener in settings.listeners] == [
+        ListenAddress(IPv4Address("127.0.0.1"), 8080)
+    ]
+    assert settings.model_dump(exclude={"listeners"}) == {
+        "auth": {"required": False, "realm": "wsproxy", "methods": ()},
+        "policy": {"default": "deny", "private_networks": (), "rules": ()},
+        "limits": {"connections": 20000, "connections_per_client": None},
+        "timeouts": {
+            "request_head": "30s",
+            "body": "1m",
+            "keep_alive": "1m",
+            "tls_handshake": "10s",
+            "connect": "10s",
+            "response_head": "1m",
+            "idle": "1h",
+            "lifetime": "1d",
+            "drain": "30s",
+        },
+        "dns": {"timeout": "5s"},
+        "logs": {"access": {"to": "stdout", "format": "json"}, "level": "info"},
+    }
+
+
+def test_timeouts_are_seconds() -> None:
+    timeouts = Settings().timeouts
+    assert (timeouts.connect, timeouts.idle, timeouts.lifetime) == (10.0, 3600.0, 86400.0)
+
+
+def test_credentials_are_required_as_soon_as_there_is_a_method() -> None:
+    method = {"type": "basic", "users": "u"}
+    assert Auth.model_validate({"methods": [method]}).required
+    assert not Auth.model_validate({"methods": [method], "required": False}).required
+    assert not Auth.model_validate({"methods": []}).required
+
+
+def test_rules_get_a_name_and_know_their_line() -> None:
+    rules = [{"action": "deny"}, {"name": "b", "action": "allow"}, {"action": "deny"}]
+    policy = Policy.model_validate({"rules": rules}, context=Origin(rule_lines=(4, 9, 12)))
+    assert [(rule.name, rule.line) for rule in policy.rules] == [
+        ("rule-1", 4),
+        ("b", 9),
+        ("rule-3", 12),
+    ]
+    assert Policy.model_validate({"rules": rules}).rules[1].line == 0
+
+
+def test_only_given_conditions_count() -> None:
+    when = When.model_validate({"hosts": "a.example", "ports": [80, "8000-8999"]})
+    assert when.conditions() == {"hosts": ("a.example",), "ports": (80, "8000-8999")}
+    assert When().conditions() == {}
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        Settings().policy.default = "allow"  # type: ignore[misc]
+
+
+def properties(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    sections = {"Settings": schema, **schema["$defs"]}
+    for section, content in sections.items():
+        for name, value in content["properties"].items():
+            yield f"{section}.{name}", value
+
+
+def test_the_json_schema_describes_every_setting() -> None:
+    schema = json_schema()
+    described = dict(properties(schema))
+    assert len(described) == 47
+    # A description that only repeats that of the section referred to is left out by pydantic.
+    bare = [name for name, value in described.items() if not {"description", "$ref"} & set(value)]
+    assert bare == []
+    assert [name for name, value in schema["$defs"].items() if not value["description"]] == []
+
+
+def test_the_json_schema_refuses_unknown_keys_everywhere() -> None:
+    schema = json_schema()
+    sections = [schema, *schema["$defs"].values()]
+    assert [section["title"] for section in sections if section["additionalProperties"]] == []
+
+
+def test_durations_are_strings_with_a_pattern_that_their_defaults_match() -> None:
+    timeouts = json_schema()["$defs"]["Timeouts"]["properties"]
+    for value in timeouts.values():
+        assert value["type"] == "string"
+        assert re.search(value["pattern"], value["default"])
+    assert not re.search(timeouts["idle"]["pattern"], "30")
+
+
+def test_the_json_schema_lets_a_single_condition_stand_without_brackets() -> None:
+    hosts = json_schema()["$defs"]["When"]["properties"]["hosts"]
+    text = {"type": "string", "minLength": 1}
+    assert hosts["anyOf"] == [text, {"type": "array", "items": text, "minItems": 1}]

@@ -1,0 +1,185 @@
+"""One line for each mistake, with the place where to mend it."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from wsproxy.config.document import Document, parse_document
+from wsproxy.config.schema import Settings
+from wsproxy.config.translate import positioned, translate, valid_keys
+
+ABSENT = "this version of wsproxy does not have this setting yet; remove it"
+ABSENT_VALUE = "this version of wsproxy does not have this value yet; remove it"
+BOOLEAN = "expected true or false"
+TEXT = "expected text; put a number, true and false in quotes"
+
+
+def parsed(text: str, tmp_path: Path) -> Document:
+    (tmp_path / "secret").write_text("hunter2\n")
+    environment = {"KEY": "hunter2"}
+    return parse_document(text, file="f", folder=tmp_path, environment=environment)
+
+
+def lines_of(text: str, tmp_path: Path) -> list[str]:
+    document = parsed(text, tmp_path)
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate(document.data())
+    return [str(error) for error in translate(caught.value, document)]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("listner: []", "f:1:1: listner: unknown key; did you mean 'listeners'?"),
+        (
+            "zzz: 1",
+            "f:1:1: zzz: unknown key; valid here: listeners, auth, policy, limits, timeouts, "
+            "dns, logs",
+        ),
+        ("workers: 2", f"f:1:1: workers: {ABSENT}"),
+        ("upstreams: {a: b}", f"f:1:1: upstreams: {ABSENT}"),
+        (
+            "listeners:\n  - address: 127.0.0.1:1\n    tls: {}",
+            f"f:3:5: listeners[0].tls: {ABSENT}",
+        ),
+        (
+            "listeners:\n  - address: 127.0.0.1:1\n    protocol: socks5",
+            f"f:3:15: listeners[0].protocol: {ABSENT_VALUE}",
+        ),
+        (
+            "listeners: [{address: '127.0.0.1:1', protocol: spdy}]",
+            "f:1:48: listeners[0].protocol: expected 'http'; got 'spdy'",
+        ),
+        (
+            "auth: {methods: [{type: digest, users: u}]}",
+            f"f:1:25: auth.methods[0].type: {ABSENT_VALUE}",
+        ),
+        ("auth: {lockout: {}}", f"f:1:8: auth.lockout: {ABSENT}"),
+        (
+            "auth: {methods: [{type: basic}]}",
+            "f:1:18: auth.methods[0].users: missing; this key is required",
+        ),
+        (
+            "listeners:\n  - protocol: http",
+            "f:2:5: listeners[0].address: missing; this key is required",
+        ),
+        ("listeners: []", "f:1:12: listeners: the list is empty; give at least one entry"),
+        ("listeners: 8080", "f:1:12: listeners: expected a list; got '8080'"),
+        (
+            "policy:\n  rules:\n    - name: a\n",
+            "f:3:7: policy.rules[0].action: missing; this key is required",
+        ),
+        (
+            "policy: {rules: [{action: alow}]}",
+            "f:1:27: policy.rules[0].action: expected 'allow' or 'deny'; got 'alow'",
+        ),
+        (
+            "policy: {rules: [5]}",
+            "f:1:18: policy.rules[0]: expected a mapping of 'key: value'; got '5'",
+        ),
+        ("policy: {rules: {a: 1}}", "f:1:17: policy.rules: expected a list; got a mapping"),
+        (
+            "policy: {rules: [{action: deny, when: {host: a}}]}",
+            "f:1:40: policy.rules[0].when.host: unknown key; did you mean 'hosts'?",
+        ),
+        (
+            "policy: {rules: [{action: deny, when: {origins: a}}]}",
+            f"f:1:40: policy.rules[0].when.origins: {ABSENT}",
+        ),
+        (
+            "policy: {rules: [{action: deny, when: {users: }}]}",
+            "f:1:47: policy.rules[0].when.users: there is no value; write one or remove the key",
+        ),
+        (
+            "policy: {rules: [{action: deny, when: {users: []}}]}",
+            "f:1:47: policy.rules[0].when.users: the list is empty; give at least one entry",
+        ),
+        (
+            "policy: {rules: [{action: deny, when: {ports: 0}}]}",
+            "f:1:47: policy.rules[0].when.ports: "
+            "expected a port or a range such as \"8000-8999\"; got '0'",
+        ),
+        (
+            "policy: {rules: [{action: deny, when: {protocols: [wss, quic]}}]}",
+            "f:1:57: policy.rules[0].when.protocols[1]: "
+            "expected 'http', 'https', 'ws', 'wss' or 'tcp'; got 'quic'",
+        ),
+        ("auth: {required: yes}", f"f:1:18: auth.required: {BOOLEAN}; got 'yes'"),
+        ("auth: {required: 'true'}", f"f:1:18: auth.required: {BOOLEAN}; got 'true'"),
+        ("auth: {required: 1}", f"f:1:18: auth.required: {BOOLEAN}; got '1'"),
+        ("auth: {realm: 5}", f"f:1:15: auth.realm: {TEXT}; got '5'"),
+        ("auth: {realm: [a]}", f"f:1:15: auth.realm: {TEXT}; got a list"),
+        (
+            "auth: {realm: !file secret}",
+            f"f:1:15: auth.realm: {TEXT}; got the text of a file, which cannot stand here",
+        ),
+        (
+            "limits:\n  connections: ${KEY}",
+            "f:2:16: limits.connections: expected a whole number without quotes; got '${KEY}'",
+        ),
+        (
+            "limits: {connections: '5'}",
+            "f:1:23: limits.connections: expected a whole number without quotes; got '5'",
+        ),
+        (
+            "limits: {connections: true}",
+            "f:1:23: limits.connections: expected a whole number without quotes; got 'true'",
+        ),
+        ("limits: {connections: 0}", "f:1:23: limits.connections: expected at least 1; got '0'"),
+        (
+            "limits: {connections: 99999999}",
+            "f:1:23: limits.connections: expected at most 10000000; got '99999999'",
+        ),
+        ("limits: {connections_per_user: 5}", f"f:1:10: limits.connections_per_user: {ABSENT}"),
+        (
+            "timeouts: {idle: 30}",
+            "f:1:18: timeouts.idle: expected a duration such as 250ms, 30s, 15m or 1h; got '30'",
+        ),
+        ("policy:", "f:1:8: policy: there is no value; write one or remove the key"),
+        ("policy: deny", "f:1:9: policy: expected a mapping of 'key: value'; got 'deny'"),
+        (
+            "logs: {access: {format: off}}",
+            "f:1:25: logs.access.format: expected 'json', 'squid' or 'combined'; got 'off'",
+        ),
+        (
+            "logs: {access: off}",
+            "f:1:16: logs.access: expected a mapping of 'key: value'; got 'off'",
+        ),
+        (
+            f"logs: {{level: {'x' * 61}}}",
+            "f:1:15: logs.level: expected 'debug', 'info', 'warning' or 'error'; "
+            f"got '{'x' * 60}'…",
+        ),
+        (
+            'logs: {level: "\\e[31m"}',
+            "f:1:15: logs.level: expected 'debug', 'info', 'warning' or 'error'; got '\\x1b[31m'",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_where_it_stands(text: str, line: str, tmp_path: Path) -> None:
+    assert lines_of(text, tmp_path) == [line]
+
+
+def test_a_list_of_wrong_entries_is_not_called_empty_as_well(tmp_path: Path) -> None:
+    assert lines_of("listeners: [{address: '127.0.0.1:99999'}]", tmp_path) == [
+        "f:1:23: listeners[0].address: expected a port from 0 to 65535; got '127.0.0.1:99999'"
+    ]
+
+
+def test_a_value_behind_an_alias_is_placed_where_it_is_written(tmp_path: Path) -> None:
+    text = "logs: {level: &x bad}\npolicy: {default: *x}\n"
+    assert [line[:6] for line in lines_of(text, tmp_path)] == ["f:1:15", "f:1:15"]
+
+
+def test_an_error_of_a_later_look_gets_its_place_too(tmp_path: Path) -> None:
+    document = parsed("auth: {realm: x}", tmp_path)
+    assert str(positioned(document, ("auth", "realm"), "no")) == "f:1:15: auth.realm: no"
+    assert str(positioned(document, ("auth", "methods", 0), "no")) == "f:1:7: auth: no"
+
+
+def test_valid_keys_are_listed_by_section() -> None:
+    keys = valid_keys()
+    assert keys["policy.rules[]"] == ["name", "when", "action", "message"]
+    assert keys["logs.access"] == ["to", "format"]
+    assert keys["listeners[]"] == ["address", "protocol"]

@@ -1,0 +1,91 @@
+"""Durations and sizes as people write them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wsproxy.config.units import (
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+)
+
+NUMBERS = st.integers(0, 999_999_999)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("250ms", 0.25),
+        ("0s", 0.0),
+        ("30s", 30.0),
+        ("15m", 900.0),
+        ("1h", 3600.0),
+        ("24h", 86400.0),
+        ("7d", 604800.0),
+    ],
+)
+def test_a_duration_is_a_number_and_a_unit(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "30", "s", "1.5s", "-1s", "+1s", "1 s", " 1s", "1s ", "1S", "1w", "1h30m", "1s\n"],
+)
+def test_anything_else_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_duration(text)
+    assert str(caught.value) == "expected a duration such as 250ms, 30s, 15m, 1h or 7d"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0B", 0), ("512B", 512), ("64KiB", 65536), ("16MiB", 16777216), ("1GiB", 1073741824)],
+)
+def test_a_size_is_a_number_and_a_unit(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "64", "64kB", "64KB", "64K", "64kib", "1.5MiB", "-1B", "1 KiB", "1KiB\n", "1s"]
+)
+def test_anything_else_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_size(text)
+    assert str(caught.value) == "expected a size such as 512B, 64KiB, 16MiB or 1GiB"
+
+
+@given(NUMBERS, st.sampled_from(["ms", "s", "m", "h", "d"]))
+def test_a_duration_written_out_reads_back_the_same(number: int, unit: str) -> None:
+    seconds = parse_duration(f"{number}{unit}")
+    assert parse_duration(format_duration(seconds)) == seconds
+
+
+@given(NUMBERS, st.sampled_from(["B", "KiB", "MiB", "GiB"]))
+def test_a_size_written_out_reads_back_the_same(number: int, unit: str) -> None:
+    size = parse_size(f"{number}{unit}")
+    assert parse_size(format_size(size)) == size
+
+
+def test_the_largest_fitting_unit_is_written() -> None:
+    written = [format_duration(seconds) for seconds in (0, 0.25, 90, 3600, 86400)]
+    assert written == ["0ms", "250ms", "90s", "1h", "1d"]
+    assert [format_size(size) for size in (0, 1, 65536, 1024**3)] == ["0B", "1B", "64KiB", "1GiB"]
+
+
+@pytest.mark.parametrize("text", ["1234567890s", "\u0663s", "64KiB"])
+def test_neither_endless_nor_foreign_digits_nor_sizes_are_durations(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_duration(text)
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
+    for parse in (parse_duration, parse_size):
+        try:
+            amount = parse(text)
+        except ValueError:
+            continue
+        assert amount >= 0

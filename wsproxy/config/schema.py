@@ -1,0 +1,256 @@
+"""The settings: one class a section, named as in the file, with their defaults.
+
+Field descriptions are what ``wsproxy schema`` shows in an editor.  What concerns
+several settings at once is in `wsproxy.config.checks`; settings that this version
+does not have are in `wsproxy.config.absent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StrictBool,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from wsproxy.config.fields import (
+    AccessSink,
+    Duration,
+    FilePath,
+    ListenAddress,
+    Listening,
+    Method,
+    Network,
+    NetworkText,
+    OneOrMany,
+    Origin,
+    PortRange,
+    Realm,
+    RuleName,
+    Text,
+)
+from wsproxy.config.units import parse_duration
+
+__all__ = [
+    "Access",
+    "Auth",
+    "Basic",
+    "Dns",
+    "Limits",
+    "Listener",
+    "Logs",
+    "Policy",
+    "PrivateNetwork",
+    "Rule",
+    "Section",
+    "Settings",
+    "Timeouts",
+    "When",
+]
+
+_LOOPBACK: Final = ListenAddress.parse("127.0.0.1:8080")
+
+Count = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
+
+
+def _wait(default: str, description: str) -> Any:
+    """A field of kind `Duration`; its default is seconds here and text in the JSON Schema."""
+    return Field(
+        default=parse_duration(default),
+        description=description,
+        json_schema_extra={"default": default},
+    )
+
+
+class Section(BaseModel):
+    """A mapping of the file: no key but the declared ones, nothing changes later."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Listener(Section):
+    """A socket on which clients are served."""
+
+    address: Listening = Field(
+        description="HOST:PORT; an IPv6 address stands in brackets, all of it in quotes."
+    )
+    protocol: Literal["http"] = Field(default="http", description="What clients speak on it.")
+
+
+class Basic(Section):
+    """User names and passwords in a file, asked for with the Basic scheme (RFC 7617)."""
+
+    type: Literal["basic"] = Field(description="Kind of method.")
+    users: FilePath = Field(description="Users file, as written by 'wsproxy passwd'.")
+
+
+class Auth(Section):
+    """Who may use the proxy at all."""
+
+    required: StrictBool = Field(
+        default=False, description="Ask for credentials; true by default when there are methods."
+    )
+    realm: Realm = Field(default="wsproxy", description="What the browser's password window shows.")
+    methods: tuple[Basic, ...] = Field(default=(), description="Offered in this order.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _required_with_methods(cls, data: object) -> object:
+        if isinstance(data, dict) and data.get("methods") and "required" not in data:
+            return {**data, "required": True}
+        return data
+
+
+class PrivateNetwork(Section):
+    """A zone of addresses that are not public but may be dialled for these hosts."""
+
+    hosts: OneOrMany[Text] = Field(description="Host patterns that may lead there.")
+    networks: OneOrMany[Network] = Field(description="Networks they may lead to.")
+
+
+class When(Section):
+    """Conditions of a rule: all that are given must hold, each by one of its values."""
+
+    users: OneOrMany[Text] = Field(default_factory=tuple, description="Names of users.")
+    groups: OneOrMany[Text] = Field(default_factory=tuple, description="Groups the user is in.")
+    clients: OneOrMany[NetworkText] = Field(
+        default_factory=tuple, description="Where clients come from."
+    )
+    hosts: OneOrMany[Text] = Field(
+        default_factory=tuple,
+        description="Host names, '*.example.com' for subdomains, addresses or networks.",
+    )
+    ports: OneOrMany[PortRange] = Field(default_factory=tuple, description='Ports or "LOW-HIGH".')
+    protocols: OneOrMany[Literal["http", "https", "ws", "wss", "tcp"]] = Field(
+        default_factory=tuple, description="What is spoken to the target."
+    )
+    methods: OneOrMany[Method] = Field(default_factory=tuple, description="HTTP methods.")
+    paths: OneOrMany[Text] = Field(default_factory=tuple, description="Paths, with * as wildcard.")
+
+    def conditions(self) -> Mapping[str, tuple[str | int, ...]]:
+        """The conditions that are given, by name."""
+        return {name: values for name, values in self if values}
+
+
+class Rule(Section):
+    """One rule; the first that matches decides."""
+
+    name: RuleName = Field(default_factory=str, description="Unique; rule-1, rule-2 … by default.")
+    when: When = Field(default=When(), description="Conditions; none match everything.")
+    action: Literal["allow", "deny"] = Field(description="What happens to what matches.")
+    message: Text = Field(default_factory=str, description="Shown to the person who is refused.")
+
+    _line: int = PrivateAttr(0)
+
+    @property
+    def line(self) -> int:
+        """Line of the file on which the rule begins, from 1; 0 without a file."""
+        return self._line
+
+
+class Policy(Section):
+    """What may be reached."""
+
+    default: Literal["allow", "deny"] = Field(default="deny", description="When no rule matches.")
+    private_networks: tuple[PrivateNetwork, ...] = Field(
+        default=(), description="Exceptions from the refusal of every address that is not public."
+    )
+    rules: tuple[Rule, ...] = Field(default=(), description="The first that matches decides.")
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _name_rules(cls, rules: object) -> object:
+        if not isinstance(rules, list):
+            return rules
+        return [
+            {"name": f"rule-{number}", **rule} if isinstance(rule, dict) else rule
+            for number, rule in enumerate(rules, 1)
+        ]
+
+    @field_validator("rules", mode="after")
+    @classmethod
+    def _place_rules(cls, rules: tuple[Rule, ...], info: ValidationInfo) -> tuple[Rule, ...]:
+        origin: Origin = info.context or Origin()
+        for rule, line in zip(rules, origin.rule_lines, strict=False):
+            rule._line = line
+        return rules
+
+
+class Limits(Section):
+    """Bounds on what clients can take."""
+
+    connections: Count = Field(default=20_000, description="Client connections at a time.")
+    connections_per_client: Count | None = Field(
+        default=None, description="Connections at a time from one address; off by default."
+    )
+
+
+class Timeouts(Section):
+    """How long to wait for what, in seconds once loaded."""
+
+    request_head: Duration = _wait("30s", "For the whole request head.")
+    body: Duration = _wait("60s", "For the next part of a body.")
+    keep_alive: Duration = _wait("60s", "For the next request on a connection.")
+    tls_handshake: Duration = _wait("10s", "For a TLS handshake.")
+    connect: Duration = _wait("10s", "For a connection to the target.")
+    response_head: Duration = _wait("60s", "For the target's response head.")
+    idle: Duration = _wait("1h", "For the next byte in a tunnel.")
+    lifetime: Duration = _wait("24h", "For a tunnel as a whole.")
+    drain: Duration = _wait("30s", "For open sessions when stopping.")
+
+
+class Dns(Section):
+    """Name resolution."""
+
+    timeout: Duration = _wait("5s", "For one look-up.")
+
+
+class Access(Section):
+    """The access log: one record a request or tunnel."""
+
+    to: AccessSink = Field(
+        default="stdout", description="stdout, stderr, syslog, none, or the path of a file."
+    )
+    format: Literal["json", "squid", "combined"] = Field(
+        default="json", description="Form of a record."
+    )
+
+
+class Logs(Section):
+    """What is written down."""
+
+    access: Access = Field(default=Access(), description="The access log.")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level of the messages on stderr."
+    )
+
+
+class Settings(Section):
+    """Configuration of wsproxy."""
+
+    listeners: Annotated[tuple[Listener, ...], Field(min_length=1)] = Field(
+        default=(Listener(address=_LOOPBACK),), description="Where clients connect."
+    )
+    auth: Auth = Field(default=Auth(), description="Who may use the proxy.")
+    policy: Policy = Field(default=Policy(), description="What may be reached.")
+    limits: Limits = Field(default=Limits(), description="How much may be used.")
+    timeouts: Timeouts = Field(default=Timeouts(), description="How long to wait.")
+    dns: Dns = Field(default=Dns(), description="Name resolution.")
+    logs: Logs = Field(default=Logs(), description="What is written down.")
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of the configuration file, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Settings.model_json_schema(),
+    }
