@@ -1,0 +1,159 @@
+"""Connects to one of several vetted addresses (RFC 8305).
+
+`dial` takes addresses, never names: what was vetted is what is dialled.
+
+Happy Eyeballs in short: the families take turns, starting with the one the
+system prefers; each attempt gets a head start of 250 ms (§5), or until it
+fails; the first connection wins and the others are closed.  Left out: §3's
+asynchronous DNS answers, since all addresses must be vetted before the first
+is dialled.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from itertools import chain, zip_longest
+
+import trio
+
+from wsproxy.errors import (
+    ConnectFailed,
+    ConnectRefused,
+    ConnectTimeout,
+    DescriptorsExhausted,
+    WsproxyError,
+)
+from wsproxy.model import Address
+from wsproxy.net.streams import is_exhausted, tune
+
+__all__ = ["ATTEMPT_DELAY_S", "dial", "interleave"]
+
+ATTEMPT_DELAY_S = 0.250
+"""RFC 8305 §5: "One recommended value for a default delay is 250 milliseconds"."""
+
+
+def interleave(addresses: Sequence[Address]) -> list[Address]:
+    """The addresses with the families taking turns, the first one's family first (RFC 8305 §4)."""
+    if not addresses:
+        return []
+    first = [a for a in addresses if a.version == addresses[0].version]
+    other = [a for a in addresses if a.version != addresses[0].version]
+    return [a for a in chain.from_iterable(zip_longest(first, other)) if a is not None]
+
+
+async def dial(
+    addresses: Sequence[Address], port: int, *, timeout_s: float
+) -> tuple[socket.socket, Address]:
+    """A connected socket, and the address it is connected to.
+
+    Args:
+        addresses: at least one, every one vetted.
+        port: 1 … 65535.
+        timeout_s: for all attempts together.
+
+    Raises:
+        ConnectTimeout: no address answered in time.
+        ConnectRefused: the last failure was a refusal.
+        ConnectFailed: another failure of the network.
+        DescriptorsExhausted: the system has no socket left.
+    """
+    first = _begin(addresses[0], port) if len(addresses) == 1 else None
+    if first is not None and _stands(first):
+        return first, addresses[0]
+    with trio.move_on_after(timeout_s):
+        if first is not None:
+            return await _complete(first), addresses[0]
+        return await _race(interleave(addresses), port)
+    raise ConnectTimeout(f"no answer within {timeout_s:g} s")
+
+
+async def _race(addresses: list[Address], port: int) -> tuple[socket.socket, Address]:
+    connected: list[tuple[socket.socket, Address]] = []
+    failures: list[WsproxyError] = []
+
+    async def attempt(address: Address, failed: trio.Event) -> None:
+        try:
+            connected.append((await _attempt(address, port), address))
+            nursery.cancel_scope.cancel()
+        except WsproxyError as error:
+            failures.append(error)
+            failed.set()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for address in addresses:
+                failed = trio.Event()
+                nursery.start_soon(attempt, address, failed)
+                with trio.move_on_after(ATTEMPT_DELAY_S):
+                    await failed.wait()
+    except BaseException:
+        # The deadline may strike when a connection is already there.
+        _close(connected)
+        raise
+    if not connected:
+        raise failures[-1]
+    _close(connected[1:])
+    return connected[0]
+
+
+def _close(connected: list[tuple[socket.socket, Address]]) -> None:
+    for sock, _address in connected:
+        sock.close()
+
+
+async def _attempt(address: Address, port: int) -> socket.socket:
+    return await _complete(_begin(address, port))
+
+
+def _begin(address: Address, port: int) -> socket.socket:
+    """A socket on its way to `address`."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        if is_exhausted(error):
+            raise DescriptorsExhausted("no descriptor left for an upstream connection") from error
+        raise _failure(error.errno or errno.EIO) from error
+    try:
+        tune(sock)
+        code = sock.connect_ex((str(address), port))
+        if code not in (0, errno.EINPROGRESS):
+            raise _failure(code)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _stands(sock: socket.socket) -> bool:
+    """Whether the connection stands already, as it does at once on the same machine."""
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+async def _complete(sock: socket.socket) -> socket.socket:
+    """`sock`, connected; closed when it cannot be."""
+    try:
+        await trio.lowlevel.wait_writable(sock)
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            raise _failure(code)
+    except BaseException:
+        trio.lowlevel.notify_closing(sock)
+        sock.close()
+        raise
+    return sock
+
+
+def _failure(code: int) -> ConnectFailed:
+    if code == errno.ECONNREFUSED:
+        return ConnectRefused("the target refused the connection")
+    if code == errno.ETIMEDOUT:
+        return ConnectTimeout("no answer from the target")
+    return ConnectFailed(f"the target cannot be reached: {os.strerror(code)}")

@@ -1,0 +1,131 @@
+"""The relay engine: what every engine promises, whatever moves the bytes.
+
+A relay joins two connected sockets until both directions have ended.  It costs
+its caller one parked task and nothing else: deadlines, half-close,
+backpressure and counting belong to the engine.
+
+Two engines keep this promise and pass the same tests: `wsproxy.net.engine_epoll`
+moves all relays of the process in one loop of its own and is what Linux runs;
+`wsproxy.net.engine_trio` has two trio tasks a relay and runs everywhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+if TYPE_CHECKING:
+    import socket
+
+    from wsproxy.model import CloseReason, Side
+
+__all__ = ["Engine", "EngineStatistics", "RelayLimits", "RelaySummary", "best_engine"]
+
+
+@dataclass(frozen=True, slots=True)
+class RelayLimits:
+    """How long one relay may last; `math.inf` means no limit.
+
+    Attributes:
+        idle_timeout_s: seconds without a byte in either direction.
+        lifetime_s: seconds from the start, however busy.
+    """
+
+    idle_timeout_s: float
+    lifetime_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySummary:
+    """How one relay went.
+
+    Attributes:
+        bytes_up: bytes of the client that the upstream's socket accepted.
+        bytes_down: bytes of the upstream that the client's socket accepted.
+        closed_by: for `CloseReason.EOF` the side that ended its direction
+            first; for `CloseReason.RESET` the side whose connection broke;
+            else `Side.PROXY`.
+        reason: why the relay ended.
+    """
+
+    bytes_up: int
+    bytes_down: int
+    closed_by: Side
+    reason: CloseReason
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatistics:
+    """One snapshot of an engine.
+
+    Attributes:
+        active_relays: relays that have not ended.
+        bytes_up: delivered to upstreams since the start, active relays included.
+        bytes_down: delivered to clients since the start, active relays included.
+        pipes_in_use: pipes that carry a bulk flow right now.
+    """
+
+    active_relays: int
+    bytes_up: int
+    bytes_down: int
+    pipes_in_use: int
+
+
+class Engine(Protocol):
+    """Moves the bytes of any number of relays."""
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve relays until cancelled; then every relay left ends as `CloseReason.DRAINED`."""
+
+    async def relay(
+        self,
+        client: socket.socket,
+        upstream: socket.socket,
+        limits: RelayLimits,
+        *,
+        early_up: bytes = b"",
+        early_down: bytes = b"",
+    ) -> RelaySummary:
+        """Join two sockets until both directions ended, one broke, or a limit was reached.
+
+        Takes ownership: both sockets are closed when this returns or raises,
+        also when it is cancelled.
+
+        Args:
+            client: connected, non-blocking stream socket.
+            upstream: connected, non-blocking stream socket.
+            limits: deadlines of this relay.
+            early_up: bytes already read from the client; they go first.
+            early_down: bytes already read from the upstream; they go first.
+
+        Returns:
+            The summary; network errors are summaries too.
+
+        Raises:
+            RuntimeError: `run` is not running.
+        """
+
+    def end_all(self, reason: CloseReason) -> None:
+        """End every relay now: pending bytes are tried once, then both sides are closed.
+
+        A side that is still owed bytes is reset, so that what it has never
+        looks complete; all others see an orderly end of stream.
+        """
+
+    def statistics(self) -> EngineStatistics:
+        """Count relays and bytes."""
+
+
+def best_engine() -> Engine:
+    """The fastest engine this platform offers, not yet running."""
+    if sys.platform == "linux":
+        from wsproxy.net.engine_epoll import EpollEngine
+
+        return EpollEngine()
+    else:
+        from wsproxy.net.engine_trio import TrioEngine
+
+        return TrioEngine()

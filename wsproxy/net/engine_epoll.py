@@ -1,0 +1,327 @@
+"""The relay engine of Linux: one loop of its own for all relays.
+
+Theory of operation.  A trio task per direction costs a task switch and an
+`epoll_ctl` per message, and kilobytes per idle tunnel.  Here every relayed
+socket is registered once, edge-triggered, with an epoll of the engine's own;
+one trio task waits for that epoll's descriptor, which is readable while events
+are queued.  trio stays the one scheduler, and the caller of `relay` is a parked
+task that wakes once, with the summary.
+
+What edge-triggered asks of us:
+
+* An edge comes once.  A batch that was polled is handled to its end before the
+  loop is left, and a pump that stops early for fairness goes on a list of its
+  own (`_turns`), because no event will bring it back.
+* A relay that ends within a batch may still have events in that batch.  Its two
+  entries leave the table at once, and its descriptors are closed later, by the
+  task that called `relay`: no number is in use again before the batch is over.
+
+Deadlines have no timer per relay.  One sleeping task looks at all relays when
+the earliest deadline known may have come, and no more often than `_COARSE`
+says: activity only stores a time, and twenty thousand relays with an hour each
+cost one look of some milliseconds every five seconds.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+import sys
+from typing import TYPE_CHECKING
+
+import trio
+
+from wsproxy.model import CloseReason, Side
+from wsproxy.net.engine import Engine, EngineStatistics, RelayLimits, RelaySummary
+from wsproxy.net.engine_end import close_sockets, deliver_rest
+from wsproxy.net.pipes import PipePool, splice_works
+from wsproxy.net.pump import Pump, Room, Step
+
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["EpollEngine"]
+
+assert sys.platform == "linux"
+
+_EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
+_READABLE = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP
+_NO_MORE_EDGES = select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+
+_BATCH = 256
+"""Events per poll."""
+
+_ROUNDS = 8
+"""Polls before trio's other tasks get their turn."""
+
+_PIPES = 32
+"""Flows that may be spliced at once; 8 MiB of kernel memory at most."""
+
+_COARSE = 1 / 32
+"""How late a deadline may be looked at, as a part of the time-out."""
+
+_LATE_MIN_S, _LATE_MAX_S = 0.02, 5.0
+"""Bounds of that lateness."""
+
+_SOURCE, _TURN, _ENDED = Step.SOURCE, Step.TURN, Step.ENDED
+_SOURCE_BROKE, _SINK_BROKE = Step.SOURCE_BROKE, Step.SINK_BROKE
+
+
+class _Tunnel:
+    """One relay: two pumps and what ends them."""
+
+    __slots__ = (
+        "broken",
+        "client_fd",
+        "down",
+        "end",
+        "first_end",
+        "idle_timeout_s",
+        "lifetime_at",
+        "task",
+        "up",
+        "upstream_fd",
+    )
+
+    def __init__(self, up: Pump, down: Pump, limits: RelayLimits, now: float) -> None:
+        self.up = up
+        self.down = down
+        self.idle_timeout_s = limits.idle_timeout_s
+        self.lifetime_at = now + limits.lifetime_s
+        self.client_fd = up.source.fileno()
+        self.upstream_fd = down.source.fileno()
+        self.first_end: Side | None = None
+        self.task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
+        self.end: tuple[Side, CloseReason] | None = None
+        self.broken: Pump | None = None
+
+    def idle_at(self) -> float:
+        """When the idle time-out is due, unless a byte moves."""
+        up, down = self.up.moved_at, self.down.moved_at
+        return (up if up > down else down) + self.idle_timeout_s
+
+    def look_at(self) -> float:
+        """When to look whether a deadline has passed, so that one look serves many."""
+        idle = self.idle_timeout_s
+        return min(
+            self.idle_at() + min(max(idle * _COARSE, _LATE_MIN_S), _LATE_MAX_S),
+            self.lifetime_at + _LATE_MIN_S,
+        )
+
+
+class _Abort:
+    """What trio calls to cancel a parked `relay`; smaller than a closure."""
+
+    __slots__ = ("engine", "tunnel")
+
+    def __init__(self, engine: EpollEngine, tunnel: _Tunnel) -> None:
+        self.engine = engine
+        self.tunnel = tunnel
+
+    def __call__(self, raise_cancel: object) -> trio.lowlevel.Abort:
+        self.engine._forget(self.tunnel)
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
+class EpollEngine:
+    """Moves all relays of a process in one loop; see `wsproxy.net.engine.Engine`.
+
+    Args:
+        pipes: bulk flows that may be spliced at once; 0 turns splice off.
+    """
+
+    def __init__(self, *, pipes: int = _PIPES) -> None:
+        self._pipes = PipePool(pipes if pipes and splice_works() else 0)
+        self._room = Room(self._pipes)
+        self._epoll: select.epoll | None = None
+        # Indexed by descriptor: smaller and faster than a dict, and descriptors are dense.
+        self._table: list[_Tunnel | None] = []
+        self._turns: dict[Pump, _Tunnel] = {}
+        self._tunnels: set[_Tunnel] = set()
+        self._ended_up = 0
+        self._ended_down = 0
+        self._alarm = trio.CancelScope()
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve relays until cancelled; then every relay left ends as `CloseReason.DRAINED`."""
+        self._epoll = select.epoll()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch_deadlines)
+                task_status.started()
+                await self._serve(self._epoll)
+        finally:
+            self.end_all(CloseReason.DRAINED)
+            self._epoll.close()
+            self._epoll = None
+            self._pipes.close()
+
+    async def relay(
+        self,
+        client: socket.socket,
+        upstream: socket.socket,
+        limits: RelayLimits,
+        *,
+        early_up: bytes = b"",
+        early_down: bytes = b"",
+    ) -> RelaySummary:
+        """Join two sockets until it is over; see `wsproxy.net.engine.Engine.relay`."""
+        if self._epoll is None:
+            client.close()
+            upstream.close()
+            raise RuntimeError("the relay engine is not running")
+        now = trio.current_time()
+        tunnel = _Tunnel(
+            Pump(client, upstream, room=self._room, early=early_up, now=now),
+            Pump(upstream, client, room=self._room, early=early_down, now=now),
+            limits,
+            now,
+        )
+        # The frame of a parked task keeps its locals alive for as long as the tunnel lasts.
+        del early_up, early_down, client, upstream, limits
+        self._tunnels.add(tunnel)
+        try:
+            self._register(tunnel)
+            await trio.lowlevel.wait_task_rescheduled(_Abort(self, tunnel))
+            if tunnel.broken is not None:
+                await deliver_rest(tunnel.broken)
+        finally:
+            self._tunnels.remove(tunnel)
+            self._ended_up += tunnel.up.delivered
+            self._ended_down += tunnel.down.delivered
+            close_sockets(tunnel.up, tunnel.down)
+        assert tunnel.end is not None
+        return RelaySummary(tunnel.up.delivered, tunnel.down.delivered, *tunnel.end)
+
+    def end_all(self, reason: CloseReason) -> None:
+        """End every relay now; see `wsproxy.net.engine.Engine.end_all`."""
+        now = trio.current_time()
+        for tunnel in self._tunnels:
+            if tunnel.task is not None:
+                self._cut(tunnel, reason, now)
+
+    def statistics(self) -> EngineStatistics:
+        """Count relays and bytes."""
+        return EngineStatistics(
+            active_relays=len(self._tunnels),
+            bytes_up=self._ended_up + sum(tunnel.up.delivered for tunnel in self._tunnels),
+            bytes_down=self._ended_down + sum(tunnel.down.delivered for tunnel in self._tunnels),
+            pipes_in_use=self._pipes.in_use,
+        )
+
+    async def _serve(self, epoll: select.epoll) -> None:
+        while True:
+            if self._turns:
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(epoll.fileno())
+            now = trio.current_time()
+            for _ in range(_ROUNDS):
+                batch = epoll.poll(0, _BATCH)
+                turns, self._turns = self._turns, {}
+                if not batch and not turns:
+                    break
+                for fd, events in batch:
+                    self._handle(fd, events, now)
+                for pump, tunnel in turns.items():
+                    if tunnel.task is not None and not pump.ended:
+                        self._advance(tunnel, pump, now)
+
+    def _handle(self, fd: int, events: int, now: float) -> None:
+        tunnel = self._table[fd]
+        if tunnel is None:
+            return
+        if fd == tunnel.client_fd:
+            ahead, back = tunnel.up, tunnel.down
+        else:
+            ahead, back = tunnel.down, tunnel.up
+        if events & _NO_MORE_EDGES:
+            ahead.draining = True
+            if events & select.EPOLLERR:
+                self._break(tunnel, ahead)
+                return
+        if back.blocked and events & select.EPOLLOUT:
+            self._advance(tunnel, back, now)
+            if tunnel.task is None:
+                return
+        if events & _READABLE and not ahead.blocked and not ahead.ended:
+            self._advance(tunnel, ahead, now)
+
+    def _advance(self, tunnel: _Tunnel, pump: Pump, now: float) -> None:
+        step = pump.step(now)
+        if step is _SOURCE:
+            return
+        if step is _TURN:
+            self._turns[pump] = tunnel
+        elif step is _ENDED:
+            if tunnel.first_end is None:
+                tunnel.first_end = Side.CLIENT if pump is tunnel.up else Side.UPSTREAM
+            if tunnel.up.ended and tunnel.down.ended:
+                self._finish(tunnel, tunnel.first_end, CloseReason.EOF)
+        elif step is _SOURCE_BROKE:
+            self._break(tunnel, pump)
+        elif step is _SINK_BROKE:
+            self._break(tunnel, tunnel.down if pump is tunnel.up else tunnel.up)
+
+    def _register(self, tunnel: _Tunnel) -> None:
+        assert self._epoll is not None
+        fds = tunnel.client_fd, tunnel.upstream_fd
+        self._table.extend([None] * (max(fds) + 1 - len(self._table)))
+        for fd in fds:
+            self._epoll.register(fd, _EVENTS)
+        for fd in fds:
+            self._table[fd] = tunnel
+        self._alarm.deadline = min(self._alarm.deadline, tunnel.look_at())
+
+    def _break(self, tunnel: _Tunnel, pump: Pump) -> None:
+        """End a relay whose connection broke at the source of `pump`."""
+        tunnel.broken = pump
+        side = Side.CLIENT if pump is tunnel.up else Side.UPSTREAM
+        self._finish(tunnel, side, CloseReason.RESET)
+
+    def _cut(self, tunnel: _Tunnel, reason: CloseReason, now: float) -> None:
+        """End a relay ourselves; what is pending is tried once."""
+        for pump in (tunnel.up, tunnel.down):
+            if not pump.ended:
+                pump.step(now)
+        self._finish(tunnel, Side.PROXY, reason)
+
+    def _finish(self, tunnel: _Tunnel, closed_by: Side, reason: CloseReason) -> None:
+        """Wake the caller of `relay`, who closes the sockets."""
+        task = tunnel.task
+        assert task is not None
+        tunnel.end = closed_by, reason
+        self._forget(tunnel)
+        trio.lowlevel.reschedule(task)
+
+    def _forget(self, tunnel: _Tunnel) -> None:
+        """Let no event of this relay be handled any more."""
+        assert self._epoll is not None
+        tunnel.task = None
+        for fd in (tunnel.client_fd, tunnel.upstream_fd):
+            # Closing alone is not enough where a child process has a copy of the descriptor.
+            self._epoll.unregister(fd)
+            self._table[fd] = None
+
+    async def _watch_deadlines(self) -> None:
+        while True:
+            with trio.CancelScope(deadline=self._look()) as self._alarm:
+                await trio.sleep_forever()
+
+    def _look(self) -> float:
+        """End the relays whose deadline has passed; returns when to look again."""
+        now = trio.current_time()
+        next_look = math.inf
+        for tunnel in self._tunnels:
+            if tunnel.task is None:
+                continue
+            if tunnel.idle_at() <= now:
+                self._cut(tunnel, CloseReason.IDLE, now)
+            elif tunnel.lifetime_at <= now:
+                self._cut(tunnel, CloseReason.LIFETIME, now)
+            else:
+                next_look = min(next_look, tunnel.look_at())
+        return next_look
+
+
+_: type[Engine] = EpollEngine

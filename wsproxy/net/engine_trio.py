@@ -1,0 +1,173 @@
+"""The relay engine of platforms without epoll: two trio tasks a relay.
+
+Slower and larger than `wsproxy.net.engine_epoll`, and made of the same pumps:
+a step says what it waits for, and the task waits for just that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from wsproxy.model import CloseReason, Side
+from wsproxy.net.engine import Engine, EngineStatistics, RelayLimits, RelaySummary
+from wsproxy.net.engine_end import close_sockets, deliver_rest
+from wsproxy.net.pump import Pump, Room, Step
+
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["TrioEngine"]
+
+
+class _Tunnel:
+    """One relay: two pumps, the scope their tasks run in, and how it ended."""
+
+    __slots__ = ("broken", "down", "end", "first_end", "lifetime_at", "limits", "scope", "up")
+
+    def __init__(self, up: Pump, down: Pump, limits: RelayLimits, now: float) -> None:
+        self.up = up
+        self.down = down
+        self.limits = limits
+        self.lifetime_at = now + limits.lifetime_s
+        self.scope = trio.CancelScope()
+        self.first_end: Side | None = None
+        self.end: tuple[Side, CloseReason] | None = None
+        self.broken: Pump | None = None
+
+    def side(self, pump: Pump) -> Side:
+        """The side that is the source of `pump`."""
+        return Side.CLIENT if pump is self.up else Side.UPSTREAM
+
+    def finish(self, side: Side, reason: CloseReason) -> None:
+        """Decide how the relay ended, and stop its tasks."""
+        self.end = side, reason
+        self.scope.cancel()
+
+
+class TrioEngine:
+    """Moves each relay in two tasks of its own; see `wsproxy.net.engine.Engine`."""
+
+    def __init__(self) -> None:
+        self._room = Room(None)
+        self._running = False
+        self._tunnels: set[_Tunnel] = set()
+        self._ended_up = 0
+        self._ended_down = 0
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Be available until cancelled; then every relay left ends as `CloseReason.DRAINED`."""
+        self._running = True
+        try:
+            task_status.started()
+            await trio.sleep_forever()
+        finally:
+            self._running = False
+            self.end_all(CloseReason.DRAINED)
+
+    async def relay(
+        self,
+        client: socket.socket,
+        upstream: socket.socket,
+        limits: RelayLimits,
+        *,
+        early_up: bytes = b"",
+        early_down: bytes = b"",
+    ) -> RelaySummary:
+        """Join two sockets until it is over; see `wsproxy.net.engine.Engine.relay`."""
+        if not self._running:
+            client.close()
+            upstream.close()
+            raise RuntimeError("the relay engine is not running")
+        now = trio.current_time()
+        tunnel = _Tunnel(
+            Pump(client, upstream, room=self._room, early=early_up, now=now),
+            Pump(upstream, client, room=self._room, early=early_down, now=now),
+            limits,
+            now,
+        )
+        self._tunnels.add(tunnel)
+        try:
+            await _move(tunnel)
+            if tunnel.broken is not None:
+                await deliver_rest(tunnel.broken)
+        finally:
+            self._tunnels.remove(tunnel)
+            self._ended_up += tunnel.up.delivered
+            self._ended_down += tunnel.down.delivered
+            close_sockets(tunnel.up, tunnel.down)
+        assert tunnel.end is not None
+        return RelaySummary(tunnel.up.delivered, tunnel.down.delivered, *tunnel.end)
+
+    def end_all(self, reason: CloseReason) -> None:
+        """End every relay now; see `wsproxy.net.engine.Engine.end_all`."""
+        for tunnel in self._tunnels:
+            if tunnel.end is None:
+                _cut(tunnel, reason)
+
+    def statistics(self) -> EngineStatistics:
+        """Count relays and bytes."""
+        return EngineStatistics(
+            active_relays=len(self._tunnels),
+            bytes_up=self._ended_up + sum(tunnel.up.delivered for tunnel in self._tunnels),
+            bytes_down=self._ended_down + sum(tunnel.down.delivered for tunnel in self._tunnels),
+            pipes_in_use=0,
+        )
+
+
+async def _move(tunnel: _Tunnel) -> None:
+    with tunnel.scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_drive, tunnel, tunnel.up)
+            nursery.start_soon(_drive, tunnel, tunnel.down)
+            nursery.start_soon(_watch_deadlines, tunnel)
+
+
+async def _drive(tunnel: _Tunnel, pump: Pump) -> None:
+    while tunnel.end is None:
+        step = pump.step(trio.current_time())
+        if step is Step.SOURCE:
+            await trio.lowlevel.wait_readable(pump.source)
+        elif step is Step.SINK:
+            await trio.lowlevel.wait_writable(pump.sink)
+        elif step is Step.TURN:
+            await trio.lowlevel.checkpoint()
+        else:
+            _settle(tunnel, pump, step)
+            return
+
+
+def _settle(tunnel: _Tunnel, pump: Pump, step: Step) -> None:
+    """Draw the consequence of a pump's last step."""
+    if step is Step.ENDED:
+        tunnel.first_end = tunnel.first_end or tunnel.side(pump)
+        if tunnel.up.ended and tunnel.down.ended:
+            tunnel.finish(tunnel.first_end, CloseReason.EOF)
+    else:
+        other = tunnel.down if pump is tunnel.up else tunnel.up
+        tunnel.broken = pump if step is Step.SOURCE_BROKE else other
+        tunnel.finish(tunnel.side(tunnel.broken), CloseReason.RESET)
+
+
+def _cut(tunnel: _Tunnel, reason: CloseReason) -> None:
+    """End a relay ourselves; what is pending is tried once."""
+    for pump in (tunnel.up, tunnel.down):
+        if not pump.ended:
+            pump.step(trio.current_time())
+    tunnel.finish(Side.PROXY, reason)
+
+
+async def _watch_deadlines(tunnel: _Tunnel) -> None:
+    while True:
+        moved_at = max(tunnel.up.moved_at, tunnel.down.moved_at)
+        idle_at = moved_at + tunnel.limits.idle_timeout_s
+        now = trio.current_time()
+        if idle_at <= now:
+            return _cut(tunnel, CloseReason.IDLE)
+        if tunnel.lifetime_at <= now:
+            return _cut(tunnel, CloseReason.LIFETIME)
+        await trio.sleep_until(min(idle_at, tunnel.lifetime_at))
+
+
+_: type[Engine] = TrioEngine

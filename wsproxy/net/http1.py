@@ -1,0 +1,206 @@
+"""HTTP/1 over a stream: the bytes of `wsproxy.protocol.http1`, moved by trio.
+
+A `Channel` reads and writes; what the messages mean is `wsproxy.proxy`'s.
+Errors of the transport become the two words the rest of the project knows:
+the client is gone, or upstream is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Generic, TypeVar
+
+import h11
+import trio
+
+from wsproxy.errors import (
+    ClientGone,
+    ClientTimeout,
+    UpstreamClosed,
+    UpstreamTimeout,
+    WsproxyError,
+)
+from wsproxy.model import ProxyRequest
+from wsproxy.net.streams import TcpStream
+from wsproxy.protocol.http1 import ClientConnection, Need, ServerConnection
+from wsproxy.protocol.response import Response
+
+__all__ = ["Channel", "ClientChannel", "UpstreamChannel", "deadline"]
+
+_LINGER_BYTES = 1024 * 1024
+_LINGER_S = 2.0
+
+_Http = TypeVar("_Http", ServerConnection, ClientConnection)
+
+
+class deadline:  # noqa: N801 - a context manager that reads as a clause, as contextlib's do
+    """Raises what `error` makes when the block is not done `seconds` from now.
+
+    Entering gives the cancel scope; its deadline may be moved as progress is made.
+    """
+
+    __slots__ = ("_error", "_scope")
+
+    def __init__(self, seconds: float, error: Callable[[], WsproxyError]) -> None:
+        self._scope = trio.move_on_after(seconds)
+        self._error = error
+
+    def __enter__(self) -> trio.CancelScope:
+        """Starts the clock."""
+        return self._scope.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stops it."""
+        self._scope.__exit__(kind, error, trace)
+        if self._scope.cancelled_caught:
+            raise self._error()
+
+
+class Channel(Generic[_Http]):
+    """One side's stream together with the state of its HTTP/1 conversation."""
+
+    __slots__ = ("http", "stream")
+
+    stream: TcpStream
+    http: _Http
+    gone: type[WsproxyError] = WsproxyError
+    detail = "the connection broke"
+    slow: type[WsproxyError] = WsproxyError
+    slow_detail = "it does not take what is sent to it"
+
+    def __init__(self, stream: TcpStream, http: _Http) -> None:
+        self.stream = stream
+        self.http = http
+
+    async def receive_more(self) -> None:
+        """Reads once, and gives what came (or the end) to the connection."""
+        try:
+            data = await self.stream.receive_some()
+        except trio.BrokenResourceError as error:
+            raise self.gone(self.detail) from error
+        self.http.receive_data(data)
+
+    async def send(self, data: bytes, *, timeout_s: float) -> None:
+        """Sends encoded octets; a checkpoint only when the kernel does not take all at once.
+
+        Args:
+            data: from the connection's `send_…`.
+            timeout_s: for the whole of it.
+
+        Raises:
+            ClientGone: or `UpstreamClosed`: the connection broke.
+            ClientTimeout: or `UpstreamTimeout`: it takes too long.
+        """
+        try:
+            sent = self.stream.send_nowait(data)
+            if sent == len(data):
+                return
+            with deadline(timeout_s, self._slow_reader):
+                await self.stream.send_all(memoryview(data)[sent:])
+        except trio.BrokenResourceError as error:
+            raise self.gone(self.detail) from error
+
+    def _slow_reader(self) -> WsproxyError:
+        return self.slow(self.slow_detail)
+
+    def close(self) -> None:
+        """Closes at once."""
+        self.stream.close()
+
+
+class ClientChannel(Channel[ServerConnection]):
+    """The channel to a client."""
+
+    __slots__ = ()
+    gone = ClientGone
+    detail = "the client's connection broke"
+    slow = ClientTimeout
+    slow_detail = "the client does not take the answer"
+
+    def __init__(self, stream: TcpStream) -> None:
+        super().__init__(stream, ServerConnection())
+
+    async def next_event(
+        self, *, timeout_s: float, slow: str = "the client does not send the body"
+    ) -> ProxyRequest | h11.Data | h11.EndOfMessage | None:
+        """The next event of the request stream; None when the client has ended it in order.
+
+        Args:
+            timeout_s: for the octets of this one event.
+            slow: what to say when they do not come in time.
+
+        Raises:
+            ClientProtocolError: see `ServerConnection.next_event`.
+            ClientTimeout: too slow.
+            ClientGone: the connection broke.
+        """
+        event = self.http.next_event()
+        if event is Need.DATA:
+            with deadline(timeout_s, lambda: ClientTimeout(slow)):
+                while event is Need.DATA:
+                    await self.receive_more()
+                    event = self.http.next_event()
+        return None if isinstance(event, Need) else event
+
+    async def linger(self) -> None:
+        """Ends our side, then waits a moment for the client to end its own, and closes.
+
+        Closing while unread octets are on their way would reset the connection
+        and could take our answer back from under the client (RFC 9112 §9.6).
+        """
+        taken = 0
+        with trio.move_on_after(_LINGER_S):
+            try:
+                await self.stream.send_eof()
+                while taken < _LINGER_BYTES and (data := await self.stream.receive_some()):
+                    taken += len(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+        self.close()
+
+
+class UpstreamChannel(Channel[ClientConnection]):
+    """The channel to an upstream."""
+
+    __slots__ = ()
+    gone = UpstreamClosed
+    detail = "upstream closed the connection"
+    slow = UpstreamTimeout
+    slow_detail = "the origin does not take the request"
+
+    def __init__(self, stream: TcpStream) -> None:
+        super().__init__(stream, ClientConnection())
+
+    async def next_event(
+        self, *, timeout_s: float, slow: str = "the origin did not answer in time"
+    ) -> Response | h11.Data | h11.EndOfMessage:
+        """The next event of the response stream.
+
+        Args:
+            timeout_s: for the octets of this one event.
+            slow: what to say when they do not come in time.
+
+        Raises:
+            UpstreamProtocolError: not a response that may be relayed.
+            UpstreamClosed: the connection ended or broke before the message did.
+            UpstreamTimeout: too slow.
+        """
+        event = self.http.next_event()
+        if not isinstance(event, Need):
+            return event
+        with deadline(timeout_s, lambda: UpstreamTimeout(slow)):
+            while isinstance(event, Need):
+                await self.receive_more()
+                event = self.http.next_event()
+        return event
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the next request may use this connection: all framed, complete, and silent."""
+        return self.http.reusable and not self.stream.is_readable()

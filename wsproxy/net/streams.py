@@ -1,0 +1,148 @@
+"""TCP as a trio stream, on a plain non-blocking socket.
+
+trio's own `SocketStream` would do, but the relay engine wants the bare socket,
+and a tunnel that waits for hours should not hold three wrapper objects.  What
+`TcpStream` adds to the socket is one slot.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+import trio
+
+__all__ = ["TcpStream", "is_exhausted", "tune"]
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+RECEIVE_SIZE = 64 * 1024
+
+
+def is_exhausted(error: OSError) -> bool:
+    """Whether the system is out of descriptors or memory for sockets."""
+    return error.errno in _EXHAUSTED
+
+
+def tune(sock: socket.socket) -> None:
+    """Prepares a connected socket: non-blocking, no Nagle delay, dead peers noticed."""
+    sock.setblocking(False)
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+class TcpStream(trio.abc.HalfCloseableStream):
+    """A connected, non-blocking stream socket.
+
+    One task may send while another receives; two tasks must not do the same.
+
+    Args:
+        sock: owned by the stream until `detach`.
+    """
+
+    __slots__ = ("_sock",)
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock: socket.socket | None = sock
+
+    @property
+    def sock(self) -> socket.socket:
+        """The socket.
+
+        Raises:
+            trio.ClosedResourceError: closed or detached.
+        """
+        if self._sock is None:
+            raise trio.ClosedResourceError("this stream is closed")
+        return self._sock
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """At least one octet, at most `max_bytes` (64 KiB), or ``b""`` at the end.
+
+        Raises:
+            trio.BrokenResourceError: the connection failed.
+        """
+        sock = self.sock
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while True:
+            try:
+                data = sock.recv(max_bytes or RECEIVE_SIZE)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(sock)
+            except OSError as error:
+                raise trio.BrokenResourceError(str(error)) from error
+            else:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Sends all of `data`; when cancelled, some, all or none of it was sent.
+
+        Raises:
+            trio.BrokenResourceError: the connection failed.
+        """
+        sock = self.sock
+        await trio.lowlevel.checkpoint_if_cancelled()
+        with memoryview(data) as view:
+            sent = 0
+            while sent < len(view):
+                try:
+                    sent += sock.send(view[sent:])
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(sock)
+                except OSError as error:
+                    raise trio.BrokenResourceError(str(error)) from error
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def send_nowait(self, data: bytes) -> int:
+        """How many octets of `data` the kernel takes at once; may be none.
+
+        Raises:
+            trio.BrokenResourceError: the connection failed.
+        """
+        try:
+            return self.sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Returns when a send is likely to take something."""
+        await trio.lowlevel.wait_writable(self.sock)
+
+    async def send_eof(self) -> None:
+        """Ends our direction; the peer's stays open."""
+        await trio.lowlevel.checkpoint()
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+
+    def is_readable(self) -> bool:
+        """Whether a read would return at once: data, end of stream or an error."""
+        try:
+            self.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def detach(self) -> socket.socket:
+        """Gives the socket away; the stream is closed afterwards."""
+        sock, self._sock = self.sock, None
+        return sock
+
+    def close(self) -> None:
+        """Closes at once, without waiting for anything."""
+        if self._sock is not None:
+            sock, self._sock = self._sock, None
+            trio.lowlevel.notify_closing(sock)
+            sock.close()
+
+    async def aclose(self) -> None:
+        """Closes the socket."""
+        self.close()
+        await trio.lowlevel.checkpoint()
