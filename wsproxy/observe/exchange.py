@@ -1,0 +1,129 @@
+"""One request's notebook: what is known so far, which becomes its one access record.
+
+Nothing secret gets in: no credentials, no cookies, no query of a URL.
+"""
+
+from __future__ import annotations
+
+import os
+
+from wsproxy.errors import ClientProtocolError, Denied, WsproxyError, face
+from wsproxy.model import Address, CloseReason, Identity, Peer, ProxyRequest, Side, Verdict
+
+__all__ = ["Exchange", "milliseconds"]
+
+
+class Exchange:
+    """What happened to one request or tunnel, written down as it happens.
+
+    The session that reads the request owns it and logs it exactly once; a
+    tunnel keeps it for its whole life, so it holds short strings and numbers,
+    never the request.  An attribute that was not set says that it is not known.
+
+    Args:
+        peer: the client.
+        began_at: `trio.current_time()` of the request's first octet.
+
+    Attributes:
+        id: shown on the error page and in Proxy-Status too.
+        user: as authenticated.
+        kind: ``connect``, ``forward``, ``upgrade`` or ``own``.
+        method: request method.
+        target: ``host:port`` of a tunnel, else the URL without its query.
+        version: HTTP version of the request.
+        user_agent: for the combined format.
+        dialled: the address and port the upstream connection leads to.
+        rule: name of the rule that decided.
+        verdict: ``allow`` or ``deny``.
+        status: of the response; None when there was none.
+        error: RFC 9209 error token.
+        detail: what went wrong, in words.
+        threat: row of docs/security.md, for a rejected request.
+        bytes_up: octets of tunnel or body from client to upstream.
+        bytes_down: octets of tunnel or body from upstream to client.
+        closed_by: who ended it first.
+        reason: why it ended.
+        head_ms: from the first octet to the last of the head, in milliseconds.
+        authenticate_ms: verification of credentials.
+        resolve_ms: look-up of the name.
+        connect_ms: until the upstream connection stood.
+        first_byte_ms: from the request's first octet to the answer's head.
+    """
+
+    # Defaults of the class cost an instance nothing until it says otherwise.
+    user: str | None = None
+    kind: str | None = None
+    method: str | None = None
+    target: str | None = None
+    version: str | None = None
+    user_agent: str | None = None
+    dialled: Peer | None = None
+    rule: str | None = None
+    verdict: str | None = None
+    status: int | None = None
+    error: str | None = None
+    detail: str | None = None
+    threat: str | None = None
+    bytes_up = 0
+    bytes_down = 0
+    closed_by: Side | None = None
+    reason: CloseReason | None = None
+    head_ms: float | None = None
+    authenticate_ms: float | None = None
+    resolve_ms: float | None = None
+    connect_ms: float | None = None
+    first_byte_ms: float | None = None
+
+    def __init__(self, peer: Peer, began_at: float) -> None:
+        self.id = os.urandom(8).hex()
+        self.peer = peer
+        self.began_at = began_at
+
+    def begin(self, request: ProxyRequest, now: float) -> None:
+        """Notes what was asked, without the query: that is where tokens travel."""
+        self.head_ms = milliseconds(self.began_at, now)
+        self.kind = request.kind.value
+        self.method = request.method
+        self.version = request.version
+        target = request.target
+        if self.kind == "own":
+            self.target = target.path.partition(b"?")[0].decode("latin-1")
+        else:
+            url, question, _query = str(target).partition("?")
+            self.target = url + "?…" if question else url
+        agent = request.field(b"user-agent")
+        if agent:
+            self.user_agent = agent.decode("latin-1")
+
+    def identify(self, identity: Identity) -> None:
+        """Notes who asks."""
+        self.user = identity.user
+
+    def judge(self, verdict: Verdict) -> None:
+        """Notes what policy said of the name."""
+        self.verdict = "allow" if verdict.allow else "deny"
+        self.rule = verdict.rule
+
+    def dial(self, address: Address, port: int) -> None:
+        """Notes where the upstream connection leads."""
+        self.dialled = Peer(address, port)
+
+    def fail(self, error: BaseException) -> None:
+        """Notes what went wrong; the status is noted only when it is sent."""
+        self.error = face(error).token
+        self.detail = error.detail if isinstance(error, WsproxyError) else "internal error"
+        if isinstance(error, ClientProtocolError):
+            self.threat = error.row
+        if isinstance(error, Denied):
+            self.rule = error.rule
+            self.verdict = "deny"
+
+    def end(self, closed_by: Side, reason: CloseReason) -> None:
+        """Notes who ended it first and why; the first note stays."""
+        if self.reason is None:
+            self.closed_by, self.reason = closed_by, reason
+
+
+def milliseconds(began_at: float, now: float) -> float:
+    """From `began_at` to `now`, both in seconds, to the microsecond."""
+    return round((now - began_at) * 1000, 3)

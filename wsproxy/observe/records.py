@@ -1,0 +1,118 @@
+"""The access record: one line a request or tunnel, in one of three spellings.
+
+Whatever an attacker could have written is escaped by the format itself.  All
+formats count the same octets: what passed through a tunnel, or the content of
+message bodies, without heads and chunk framing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import orjson
+
+from wsproxy.model import Peer
+from wsproxy.observe.exchange import Exchange, milliseconds
+
+__all__ = ["FORMATS", "Formatter", "format_combined", "format_json", "format_squid"]
+
+Formatter = Callable[[str, Exchange, float, float], bytes]
+"""Makes one line, line feed included: (event, exchange, wall clock, monotonic clock) in seconds.
+
+The event is ``access``, at the end of every request and tunnel, or ``open``,
+when a tunnel opens; a format that has no such line makes ``b""``.
+"""
+
+
+def format_json(event: str, exchange: Exchange, at: float, now: float) -> bytes:
+    """JSON Lines; the field names are a contract (docs/operations.md)."""
+    line = {
+        "event": event,
+        "time": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+        "id": exchange.id,
+        "client": str(exchange.peer),
+        "user": exchange.user,
+        "kind": exchange.kind,
+        "method": exchange.method,
+        "target": exchange.target,
+        "address": str(exchange.dialled) if exchange.dialled else None,
+        "rule": exchange.rule,
+        "verdict": exchange.verdict,
+        "status": exchange.status,
+        "error": exchange.error,
+        "detail": exchange.detail,
+        "class": exchange.threat,
+        "bytes_up": exchange.bytes_up,
+        "bytes_down": exchange.bytes_down,
+        "durations_ms": {
+            "head": exchange.head_ms,
+            "authenticate": exchange.authenticate_ms,
+            "resolve": exchange.resolve_ms,
+            "connect": exchange.connect_ms,
+            "first_byte": exchange.first_byte_ms,
+            "total": milliseconds(exchange.began_at, now),
+        },
+        "closed_by": exchange.closed_by.value if exchange.closed_by else None,
+        "reason": exchange.reason.value if exchange.reason else None,
+    }
+    return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+# Squid's and Apache's logs are read by splitting at spaces and quotes.
+_UNSAFE = re.compile(r'[^\x21-\x7e]|["\\%]')
+
+
+def _word(text: str | None) -> str:
+    """`text` as one word without spaces, quotes or control characters; ``-`` for none."""
+    if not text:
+        return "-"
+    return _UNSAFE.sub(lambda found: "".join(f"%{o:02X}" for o in found[0].encode()), text)
+
+
+def _host(peer: Peer | None) -> str:
+    return str(peer.address) if peer else "-"
+
+
+def format_squid(event: str, exchange: Exchange, at: float, now: float) -> bytes:
+    """Squid's native access.log.
+
+    Time, elapsed milliseconds, client, result/status, bytes, method, URL,
+    user, hierarchy/peer, type.
+    """
+    if event != "access":
+        return b""
+    result = "TCP_MISS"
+    if exchange.verdict == "deny" or exchange.status == 407:
+        result = "TCP_DENIED"
+    elif exchange.kind == "connect" and exchange.status == 200:
+        result = "TCP_TUNNEL"
+    line = (
+        f"{at:.3f} {round((now - exchange.began_at) * 1000):6d} {_host(exchange.peer)} "
+        f"{result}/{exchange.status or 0:03d} {exchange.bytes_down} {_word(exchange.method)} "
+        f"{_word(exchange.target)} {_word(exchange.user)} "
+        f"{'HIER_DIRECT' if exchange.dialled else 'HIER_NONE'}/{_host(exchange.dialled)} -\n"
+    )
+    return line.encode("ascii")
+
+
+def format_combined(event: str, exchange: Exchange, at: float, now: float) -> bytes:
+    """Apache's combined log format; the request line names the whole target."""
+    if event != "access":
+        return b""
+    when = datetime.fromtimestamp(at, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
+    line = (
+        f"{_host(exchange.peer)} - {_word(exchange.user)} [{when}] "
+        f'"{_word(exchange.method)} {_word(exchange.target)} HTTP/{exchange.version or "1.1"}" '
+        f'{exchange.status or 0:03d} {exchange.bytes_down} "-" "{_word(exchange.user_agent)}"\n'
+    )
+    return line.encode("ascii")
+
+
+FORMATS: dict[str, Formatter] = {
+    "json": format_json,
+    "squid": format_squid,
+    "combined": format_combined,
+}
+"""What `logs.access.format` may name."""

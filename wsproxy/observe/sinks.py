@@ -1,0 +1,225 @@
+"""Where records go: bounded, in order, and never in the way of traffic.
+
+Lines are collected in memory and written by a thread, many at a time.  While
+the destination is slow or full, lines wait; past the bound they are dropped,
+counted, and the count is reported as soon as the destination takes lines again.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+__all__ = ["SINKS", "Destination", "LineSink", "SinkStatistics", "open_destination"]
+
+log = logging.getLogger("wsproxy")
+
+MAX_WAITING_BYTES = 8 * 1024 * 1024
+"""About 20,000 records: what may wait while the destination does not take any."""
+_BATCH_S = 0.02
+"""One write for all lines of this long; a thread hop for every line would cost more than the line."""
+_RETRY_S = 0.5
+
+
+class Destination(Protocol):
+    """Takes whole lines; called in a thread, may block, raises OSError."""
+
+    def write(self, lines: list[bytes]) -> None:
+        """Writes all `lines`, or raises before the first one is lost half-way."""
+
+    def close(self) -> None:
+        """Lets go of what is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class SinkStatistics:
+    """What became of the lines so far."""
+
+    written: int
+    dropped: int
+    waiting: int
+
+
+class LineSink:
+    """A bounded queue of lines in front of a `Destination`.
+
+    Args:
+        destination: where `run` writes to.
+        max_waiting_bytes: lines past this are dropped and counted.
+    """
+
+    def __init__(
+        self, destination: Destination, *, max_waiting_bytes: int = MAX_WAITING_BYTES
+    ) -> None:
+        self._destination = destination
+        self._max_waiting_bytes = max_waiting_bytes
+        self._lines: list[bytes] = []
+        self._waiting_bytes = 0
+        self._written = 0
+        self._dropped = 0
+        self._reported = 0
+        self._wake = trio.Event()
+        self._closing = trio.Event()
+        self._closed = trio.Event()
+
+    def put_nowait(self, line: bytes) -> None:
+        """Adds one line; never blocks and never fails."""
+        if not line:
+            return
+        if self._waiting_bytes + len(line) > self._max_waiting_bytes:
+            self._dropped += 1
+            return
+        self._lines.append(line)
+        self._waiting_bytes += len(line)
+        self._wake.set()
+
+    def statistics(self) -> SinkStatistics:
+        """A snapshot of the counters."""
+        return SinkStatistics(self._written, self._dropped, len(self._lines))
+
+    async def run(self) -> None:
+        """Writes until `close`; a destination that fails is tried again."""
+        try:
+            while not self._closing.is_set():
+                await self._wake.wait()
+                self._wake = trio.Event()
+                written = await self._write_waiting()
+                with trio.move_on_after(_BATCH_S if written else _RETRY_S):
+                    await self._closing.wait()
+                if not written:
+                    self._wake.set()
+            await self._write_waiting()
+        finally:
+            self._destination.close()
+            self._closed.set()
+
+    async def close(self) -> None:
+        """Writes what waits, then ends `run`; waits for both."""
+        self._closing.set()
+        self._wake.set()
+        await self._closed.wait()
+
+    async def _write_waiting(self) -> bool:
+        lines, self._lines = self._lines, []
+        if not lines:
+            return True
+        try:
+            # Abandoned only when the process ends and the destination hangs.
+            await trio.to_thread.run_sync(self._destination.write, lines, abandon_on_cancel=True)
+        except OSError as error:
+            self._lines = lines + self._lines
+            log.error("access log: %s; records wait, then are dropped", error.strerror or error)
+            return False
+        self._waiting_bytes -= sum(map(len, lines))
+        self._written += len(lines)
+        if self._dropped != self._reported:
+            log.error("access log: %d records were dropped", self._dropped - self._reported)
+            self._reported = self._dropped
+        return True
+
+
+class _Descriptor:
+    """A standard stream."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def write(self, lines: list[bytes]) -> None:
+        _write_all(self._fd, b"".join(lines))
+
+    def close(self) -> None:
+        """The stream is not ours to close."""
+
+
+class _File:
+    """A file, opened again when it was moved away (logrotate without a signal)."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._fd = self._open()
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+    def write(self, lines: list[bytes]) -> None:
+        self._follow()
+        size = os.fstat(self._fd).st_size
+        try:
+            _write_all(self._fd, b"".join(lines))
+        except OSError:
+            # A full disk takes part of a line; that part would stand in front
+            # of the whole line when it is written again.
+            os.ftruncate(self._fd, size)
+            raise
+
+    def _follow(self) -> None:
+        mine = os.fstat(self._fd)
+        try:
+            there = os.stat(self._path)
+        except FileNotFoundError:
+            pass
+        else:
+            if (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino):
+                return
+        fresh = self._open()
+        os.close(self._fd)
+        self._fd = fresh
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class _Syslog:
+    """The machine's syslog, one datagram a line."""
+
+    def __init__(self) -> None:
+        self._handler = logging.handlers.SysLogHandler("/dev/log")
+        self._handler.ident = "wsproxy: "
+
+    def write(self, lines: list[bytes]) -> None:
+        for line in lines:
+            text = line.rstrip(b"\n").decode()
+            self._handler.emit(logging.makeLogRecord({"msg": text, "levelno": logging.INFO}))
+
+    def close(self) -> None:
+        self._handler.close()
+
+
+class _Nowhere:
+    """For those who want no records."""
+
+    def write(self, lines: list[bytes]) -> None:
+        """Forgets the lines."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+SINKS: dict[str, Callable[[], Destination]] = {
+    "stdout": lambda: _Descriptor(sys.stdout.fileno()),
+    "stderr": lambda: _Descriptor(sys.stderr.fileno()),
+    "syslog": _Syslog,
+    "none": _Nowhere,
+}
+"""What `logs.access.to` may name; anything else is a path."""
+
+
+def open_destination(to: str) -> Destination:
+    """The destination `logs.access.to` names.
+
+    Raises:
+        OSError: the file or the syslog socket cannot be opened.
+    """
+    return SINKS[to]() if to in SINKS else _File(to)
