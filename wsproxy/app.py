@@ -1,0 +1,300 @@
+"""The composition root: a configuration becomes a Runtime, and a Runtime becomes a running proxy.
+
+The only place that wires.  `build` makes everything that needs no socket, so
+`wsproxy check` and `wsproxy run` load exactly the same; `serve` binds, serves,
+and stops in order: no new connections, time for the requests and tunnels that
+run, then the deadline.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import logging
+import os
+import resource
+import secrets
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from wsproxy.auth import AUTHENTICATORS, Authenticator
+from wsproxy.auth.users_file import load_users
+from wsproxy.config.load import Config
+from wsproxy.config.problems import KeyPath
+from wsproxy.model import Address, CloseReason
+from wsproxy.net.engine import RelayLimits, best_engine
+from wsproxy.net.listen import accept_loop, bind
+from wsproxy.net.resolve import Resolver
+from wsproxy.observe.exchange import Exchange
+from wsproxy.observe.records import FORMATS
+from wsproxy.observe.sinks import SINKS, LineSink, open_destination
+from wsproxy.policy.addresses import Zone, compile_zone
+from wsproxy.policy.rules import Rule, Rules, compile_rule
+from wsproxy.proxy.gate import Gate
+from wsproxy.proxy.http import serve as serve_connection
+from wsproxy.proxy.occupancy import Occupancy
+from wsproxy.proxy.runtime import Drain, Runtime, Timeouts
+
+__all__ = ["build", "serve"]
+
+log = logging.getLogger("wsproxy")
+
+_RESERVED_DESCRIPTORS = 128
+"""For listeners, logs, splice pipes and resolver threads."""
+_LAST_WRITES_S = 5.0
+"""For records that wait when everything else has ended."""
+
+
+def _discard(_event: str, _exchange: Exchange) -> None:
+    """Where records go when nobody wants them."""
+
+
+def build(
+    config: Config,
+    *,
+    log_access: Callable[[str, Exchange], None] = _discard,
+    connections: int | None = None,
+    own: Collection[tuple[Address, int]] = (),
+) -> Runtime:
+    """Everything the configuration describes, loaded and checked, with nothing bound or opened.
+
+    Args:
+        config: as `wsproxy.config.load.load` returns it.
+        log_access: takes each access record, see `Runtime`.
+        connections: most client connections, when the system allows less than
+            ``limits.connections``.
+        own: where this proxy listens; may be filled later.
+
+    Raises:
+        ConfigError: with the position of the setting that cannot be used.
+    """
+    settings = config.settings
+    _check_log_folder(config)
+    times = settings.timeouts
+    gate = Gate(
+        rules=Rules(settings.policy.default == "allow", tuple(_rules(config))),
+        zones=tuple(_zones(config)),
+        authenticators=_authenticators(config),
+        auth_required=settings.auth.required,
+        resolver=Resolver(settings.dns.timeout),
+        listeners=own,
+        connect_timeout_s=times.connect,
+    )
+    return Runtime(
+        gate=gate,
+        engine=best_engine(),
+        timeouts=Timeouts(
+            request_head_s=times.request_head,
+            body_s=times.body,
+            keep_alive_s=times.keep_alive,
+            response_head_s=times.response_head,
+        ),
+        relay_limits=RelayLimits(times.idle, times.lifetime),
+        occupancy=Occupancy(
+            connections=connections or settings.limits.connections,
+            connections_per_client=settings.limits.connections_per_client,
+        ),
+        drain=Drain(),
+        via=b"wsproxy-" + secrets.token_hex(4).encode("ascii"),
+        log=log_access,
+    )
+
+
+def _rules(config: Config) -> list[Rule]:
+    rules = []
+    for index, rule in enumerate(config.settings.policy.rules):
+        with _at(config, ("policy", "rules", index, "when")):
+            rules.append(
+                compile_rule(
+                    rule.name,
+                    rule.when.conditions(),
+                    allow=rule.action == "allow",
+                    message=rule.message,
+                    line=rule.line,
+                )
+            )
+    return rules
+
+
+def _zones(config: Config) -> list[Zone]:
+    zones = []
+    for index, zone in enumerate(config.settings.policy.private_networks):
+        with _at(config, ("policy", "private_networks", index, "hosts")):
+            zones.append(compile_zone(zone.hosts, [str(net) for net in zone.networks]))
+    return zones
+
+
+def _authenticators(config: Config) -> dict[str, Authenticator]:
+    auth = config.settings.auth
+    built: dict[str, Authenticator] = {}
+    for index, method in enumerate(auth.methods):
+        with _at(config, ("auth", "methods", index, "users")):
+            authenticator = AUTHENTICATORS[method.type](load_users(method.users), realm=auth.realm)
+        built[authenticator.scheme.lower()] = authenticator
+    return built
+
+
+class _at:  # noqa: N801 - reads as a clause: `with _at(config, path):`
+    """Gives a `ValueError` the position of the setting at `path`."""
+
+    def __init__(self, config: Config, path: KeyPath) -> None:
+        self._config = config
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Translates."""
+        if isinstance(error, ValueError):
+            raise self._config.error(self._path, str(error)) from error
+
+
+def _check_log_folder(config: Config) -> None:
+    to = config.settings.logs.access.to
+    if to in SINKS:
+        return
+    folder = Path(to).parent
+    if not folder.is_dir():
+        raise config.error(("logs", "access", "to"), f"there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise config.error(("logs", "access", "to"), f"the folder {folder} cannot be written to")
+
+
+def _raise_descriptor_limit(wanted: int) -> int:
+    """How many client connections the descriptor limit allows, after raising it as far as it goes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        hard = max(soft, 1 << 20)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    # Two descriptors a connection: the client's and the upstream's.
+    possible = max(1, (hard - min(_RESERVED_DESCRIPTORS, hard // 4)) // 2)
+    if possible < wanted:
+        log.warning(
+            "limits.connections is %d, but %d file descriptors allow only %d; "
+            "raise the limit of open files (ulimit -n)",
+            wanted,
+            hard,
+            possible,
+        )
+    return min(wanted, possible)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listening:
+    """A bound listener."""
+
+    sock: socket.socket
+    address: Address
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
+        return f"http://{host}:{self.port}"
+
+
+def _bind_all(config: Config) -> list[_Listening]:
+    bound: list[_Listening] = []
+    for index, listener in enumerate(config.settings.listeners):
+        wanted = listener.address
+        try:
+            sock = bind(wanted.address, wanted.port)
+        except OSError as error:
+            for earlier in bound:
+                earlier.sock.close()
+            path: KeyPath = ("listeners", index, "address")
+            raise config.error(path, f"cannot listen on {wanted}: {error.strerror}") from error
+        bound.append(_Listening(sock, wanted.address, sock.getsockname()[1]))
+    return bound
+
+
+def serve(config: Config, announce: Callable[[list[str]], None]) -> None:
+    """Runs the proxy until SIGTERM or SIGINT, and drains it; a second signal ends it at once.
+
+    Args:
+        config: what to run.
+        announce: called with the URLs of the listeners once they serve.
+
+    Raises:
+        ConfigError: nothing was started.
+    """
+    connections = _raise_descriptor_limit(config.settings.limits.connections)
+    access = config.settings.logs.access
+    try:
+        sink = LineSink(open_destination(access.to))
+    except OSError as error:
+        path: KeyPath = ("logs", "access", "to")
+        raise config.error(path, f"cannot be opened: {error.strerror}") from error
+    own: list[tuple[Address, int]] = []
+    format_line = FORMATS[access.format]
+
+    def log_access(event: str, exchange: Exchange) -> None:
+        sink.put_nowait(format_line(event, exchange, time.time(), trio.current_time()))
+
+    runtime = build(
+        config,
+        log_access=_discard if access.to == "none" else log_access,
+        connections=connections,
+        own=own,
+    )
+    listeners = _bind_all(config)
+    own.extend((item.address, item.port) for item in listeners)
+    # What was built lives as long as the process; collecting it again and
+    # again would only cost time.
+    gc.collect()
+    gc.freeze()
+    drain_s = config.settings.timeouts.drain
+    trio.run(functools.partial(_main, runtime, sink, listeners, announce, drain_s))
+
+
+async def _main(
+    runtime: Runtime,
+    sink: LineSink,
+    listeners: list[_Listening],
+    announce: Callable[[list[str]], None],
+    drain_s: float,
+) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async with trio.open_nursery() as services:
+            await services.start(runtime.engine.run)
+            services.start_soon(sink.run)
+            async with trio.open_nursery() as sessions:
+                async with trio.open_nursery() as accepting:
+                    handler = functools.partial(serve_connection, runtime=runtime)
+                    for item in listeners:
+                        accepting.start_soon(accept_loop, item.sock, handler, sessions)
+                    announce([str(item) for item in listeners])
+                    await _wait_for_stop(signals)
+                    accepting.cancel_scope.cancel()
+                for item in listeners:
+                    item.sock.close()
+                runtime.drain.begin()
+                services.start_soon(_end_sessions, runtime, sessions, signals, drain_s)
+            with trio.move_on_after(_LAST_WRITES_S):
+                await sink.close()
+            services.cancel_scope.cancel()
+
+
+async def _wait_for_stop(signals: AsyncIterator[int]) -> None:
+    async for number in signals:
+        if number != signal.SIGHUP:
+            log.info("%s: stopping", signal.Signals(number).name)
+            return
+        log.warning("SIGHUP: this version cannot reload; restart it to use a new configuration")
+
+
+async def _end_sessions(
+    runtime: Runtime, sessions: trio.Nursery, signals: AsyncIterator[int], drain_s: float
+) -> None:
+    """Ends what still runs after `drain_s` seconds, or at the next signal."""
+    with trio.move_on_after(drain_s):
+        await _wait_for_stop(signals)
+    runtime.engine.end_all(CloseReason.DRAINED)
+    sessions.cancel_scope.cancel()

@@ -1,0 +1,320 @@
+"""Absolute-form HTTP: one request to its origin and the answer back (RFC 9110 §7).
+
+Both bodies stream at once, each at the pace of its slower end, so an origin
+may answer, refuse or half-close while the upload still runs.  A message is
+only ever completed by its sender: when one side breaks, the other one's
+message stays visibly unfinished.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from email.utils import formatdate
+
+import h11
+import trio
+
+from wsproxy.errors import (
+    LoopDetected,
+    UpstreamClosed,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+    WsproxyError,
+)
+from wsproxy.model import BodyKind, ProxyRequest
+from wsproxy.net.http1 import UpstreamChannel, deadline
+from wsproxy.observe.exchange import Exchange, milliseconds
+from wsproxy.protocol.fields import (
+    end_to_end,
+    framing,
+    loops,
+    max_forwards,
+    safe_trailers,
+    to_upstream,
+)
+from wsproxy.protocol.http1 import Fields
+from wsproxy.protocol.response import Response
+from wsproxy.proxy.own import answer_for_origin
+from wsproxy.proxy.session import Session
+
+__all__ = ["check_loop", "forward", "read_final", "relay_response"]
+
+_MAX_INTERIM = 32
+"""1xx responses to one request; more is a flood (RFC 9110 §15.2 has no bound)."""
+_REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+
+
+def check_loop(session: Session, request: ProxyRequest) -> None:
+    """Refuses a request that has passed this very process before.
+
+    Raises:
+        LoopDetected: its Via says so (RFC 9110 §7.6.3).
+    """
+    if loops(request.headers, session.runtime.via):
+        raise LoopDetected("this request has already been here")
+
+
+async def forward(session: Session, request: ProxyRequest, exchange: Exchange) -> bool:
+    """Forwards one request; True when the client's connection may go on.
+
+    Raises:
+        WsproxyError: before the response was begun, for the caller to answer;
+            after that the caller closes without finishing it.
+    """
+    check_loop(session, request)
+    connected = session.paired(request.target)
+    route = await session.runtime.gate.admit(request, exchange, connected=connected)
+    hops = max_forwards(request)
+    if hops == 0:
+        return await answer_for_origin(session, request, exchange)
+    if hops is not None:
+        request = _one_hop_less(request, hops)
+    upstream = await session.connect(route, exchange)
+    try:
+        return await _exchange(session, request, exchange, upstream)
+    except UpstreamClosed:
+        # An origin may close an idle connection just when we use it again; a
+        # request without effect may then be repeated (RFC 9110 §9.2.2).
+        if not _may_repeat(session, request, exchange):
+            raise
+    session.drop_upstream()
+    route = await session.runtime.gate.admit(request, exchange)
+    return await _exchange(session, request, exchange, await session.connect(route, exchange))
+
+
+def _may_repeat(session: Session, request: ProxyRequest, exchange: Exchange) -> bool:
+    upstream = session.upstream
+    return (
+        upstream is not None
+        and upstream.used
+        and not upstream.channel.http.has_data()
+        and exchange.status is None
+        and request.method in _REPEATABLE
+        and request.body.kind is BodyKind.NONE
+    )
+
+
+def _one_hop_less(request: ProxyRequest, hops: int) -> ProxyRequest:
+    headers = tuple(
+        (name, b"%d" % (hops - 1)) if name.lower() == b"max-forwards" else (name, value)
+        for name, value in request.headers
+    )
+    return replace(request, headers=headers)
+
+
+async def _exchange(
+    session: Session, request: ProxyRequest, exchange: Exchange, upstream: UpstreamChannel
+) -> bool:
+    timeouts = session.runtime.timeouts
+    fields = to_upstream(request, via=session.runtime.via)
+    head = upstream.http.send_request(request.method, request.target.path, fields)
+    await upstream.send(head, timeout_s=timeouts.response_head_s)
+    upload = _Upload(session, request, exchange, upstream)
+    if request.body.kind is BodyKind.NONE:
+        await upload.run()
+        await _download(session, request, exchange, upload)
+    else:
+        await _both_ways(session, request, exchange, upload)
+    complete = session.client.http.request_complete
+    if not upstream.reusable or not session.may_go_on(request):
+        session.drop_upstream()
+    if not complete and not upload.withheld:
+        complete = await session.discard_body()
+    return complete and session.may_go_on(request)
+
+
+class _Upload:
+    """The request's body on its way to the origin.
+
+    `error` is set when the client failed: the whole exchange is over then.
+    When it is the origin that takes no more, the upload just ends, and the
+    response decides what becomes of the exchange.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        request: ProxyRequest,
+        exchange: Exchange,
+        upstream: UpstreamChannel,
+    ) -> None:
+        self._session = session
+        self._request = request
+        self._exchange = exchange
+        self.upstream = upstream
+        self.error: WsproxyError | None = None
+        self.withheld = request.expects_continue
+        self.response_deadline: trio.CancelScope | None = None
+
+    async def run(self) -> None:
+        """Sends the body to its end, or to the end of somebody's patience."""
+        try:
+            while not await self._step():
+                self._grant_time()
+        except (UpstreamClosed, UpstreamTimeout):
+            pass
+        except WsproxyError as error:
+            self.error = error
+
+    async def _step(self) -> bool:
+        """Moves one piece; True when that was the last."""
+        timeouts = self._session.runtime.timeouts
+        patience_s = timeouts.body_s
+        if self.withheld:
+            # The client waits for the origin's 100; its own patience is shorter.
+            patience_s += timeouts.response_head_s
+        event = await self._session.client.next_event(
+            timeout_s=patience_s, slow="the client stopped in the middle of its request"
+        )
+        self.withheld = False
+        http = self.upstream.http
+        if isinstance(event, h11.Data):
+            await self.upstream.send(http.send_data(event.data), timeout_s=timeouts.body_s)
+            self._exchange.bytes_up += len(event.data)
+            return False
+        trailers: Fields = []
+        if isinstance(event, h11.EndOfMessage):
+            trailers = safe_trailers(event.headers.raw_items(), self._request.headers)
+        await self.upstream.send(http.end_request(trailers), timeout_s=timeouts.body_s)
+        return True
+
+    def _grant_time(self) -> None:
+        """The origin's time to answer counts from the last octet it was given."""
+        if self.response_deadline is not None:
+            timeout_s = self._session.runtime.timeouts.response_head_s
+            self.response_deadline.deadline = trio.current_time() + timeout_s
+
+
+async def _both_ways(
+    session: Session, request: ProxyRequest, exchange: Exchange, upload: _Upload
+) -> None:
+    failure: WsproxyError | None = None
+
+    async def run_upload() -> None:
+        await upload.run()
+        if upload.error is not None:
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_upload)
+        try:
+            await _download(session, request, exchange, upload)
+        except WsproxyError as error:
+            failure = error
+            nursery.cancel_scope.cancel()
+        if upload.withheld:
+            # Answered without a 100: the body will not come (RFC 9110 §10.1.1).
+            nursery.cancel_scope.cancel()
+    if upload.error is not None:
+        raise upload.error
+    if failure is not None:
+        raise failure
+
+
+async def _download(
+    session: Session, request: ProxyRequest, exchange: Exchange, upload: _Upload
+) -> None:
+    upstream = upload.upstream
+    timeout_s = session.runtime.timeouts.response_head_s
+    with deadline(timeout_s, _silent_origin) as upload.response_deadline:
+        response = await read_final(session, request, upstream, upload)
+    upload.response_deadline = None
+    if response.status == 101:
+        raise UpstreamProtocolError("101 that nobody asked for")
+    close = not session.may_go_on(request) or upload.withheld
+    await relay_response(session, request, exchange, response, upstream, close=close)
+
+
+async def read_final(
+    session: Session,
+    request: ProxyRequest,
+    upstream: UpstreamChannel,
+    upload: _Upload | None = None,
+) -> Response:
+    """The final response's head; interim ones go to clients that know them (RFC 9110 §15.2).
+
+    Raises:
+        UpstreamProtocolError: no response to relay, or a flood of interim ones.
+        UpstreamClosed: the connection ended first.
+    """
+    for _ in range(_MAX_INTERIM):
+        response = await upstream.next_event(timeout_s=math.inf)
+        assert isinstance(response, Response), "heads come first"  # noqa: S101
+        if not response.is_interim:
+            break
+        if upload is not None and response.status == 100:
+            upload.withheld = False
+        if request.version == "1.1":
+            fields = _response_fields(session, response)
+            http = session.client.http
+            data = http.send_interim(response.status, response.reason, fields)
+            await session.client.send(data, timeout_s=session.runtime.timeouts.body_s)
+    else:
+        raise UpstreamProtocolError(f"more than {_MAX_INTERIM} interim responses")
+    if response.status == 407:
+        # Only we may ask for the credentials the client has for its proxy.
+        raise UpstreamProtocolError("the origin asked for proxy credentials")
+    return response
+
+
+def _response_fields(session: Session, response: Response) -> Fields:
+    fields = end_to_end(response.headers)
+    via = response.version.encode("ascii") + b" " + session.runtime.via
+    return [*fields, (b"Via", via)]
+
+
+async def relay_response(
+    session: Session,
+    request: ProxyRequest,
+    exchange: Exchange,
+    response: Response,
+    upstream: UpstreamChannel,
+    *,
+    close: bool,
+) -> None:
+    """Relays a final response whose head was read, to its end.
+
+    Raises:
+        WsproxyError: one side broke; what the client has is visibly unfinished.
+    """
+    client, timeouts = session.client, session.runtime.timeouts
+    fields = _response_fields(session, response)
+    fields += _announced_length(request, response)
+    if not any(name.lower() == b"date" for name, _value in fields):
+        fields.append((b"Date", formatdate(usegmt=True).encode("ascii")))
+    if close:
+        fields.append((b"Connection", b"close"))
+    exchange.status = response.status
+    exchange.first_byte_ms = milliseconds(exchange.began_at, trio.current_time())
+    head = client.http.send_response(response.status, response.reason, fields)
+    await client.send(head, timeout_s=timeouts.body_s)
+    while True:
+        event = await upstream.next_event(
+            timeout_s=timeouts.body_s, slow="the origin stopped in the middle of its answer"
+        )
+        trailers: Fields = []
+        if isinstance(event, h11.Data):
+            data = client.http.send_data(event.data)
+        else:
+            assert isinstance(event, h11.EndOfMessage)  # noqa: S101 - nothing else follows a head
+            if request.version == "1.1" and response.body.kind is BodyKind.CHUNKED:
+                trailers = safe_trailers(event.headers.raw_items(), response.headers)
+            data = client.http.end_response(trailers)
+        await client.send(data, timeout_s=timeouts.body_s)
+        if isinstance(event, h11.EndOfMessage):
+            return
+        exchange.bytes_down += len(event.data)
+
+
+def _announced_length(request: ProxyRequest, response: Response) -> Fields:
+    """Content-Length and the like; for HEAD and 304 it describes the body that is not sent."""
+    if response.body.kind is not BodyKind.NONE:
+        return framing(response.body)
+    if request.method == "HEAD" or response.status == 304:
+        return [field for field in response.headers if field[0].lower() == b"content-length"]
+    return []
+
+
+def _silent_origin() -> WsproxyError:
+    return UpstreamTimeout("the origin did not answer in time")

@@ -1,0 +1,240 @@
+"""The front door: the life of one client connection, from accept to close.
+
+Read one head, give it to the story it belongs to, write its record, and again.
+A story either says whether the connection may go on, or returns a tunnel; then
+all that belonged to HTTP is let go and only two sockets remain.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from wsproxy.errors import (
+    ClientGone,
+    ClientProtocolError,
+    ClientTimeout,
+    ConnectTimeout,
+    LimitReached,
+    ResolveTimeout,
+    UpstreamClosed,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+    WsproxyError,
+    face,
+)
+from wsproxy.model import CloseReason, Peer, ProxyRequest, RequestKind, Side
+from wsproxy.net.http1 import ClientChannel
+from wsproxy.net.streams import TcpStream
+from wsproxy.observe.exchange import Exchange
+from wsproxy.proxy.connect import OpenTunnel, connect, run_tunnel
+from wsproxy.proxy.forward import forward
+from wsproxy.proxy.own import own
+from wsproxy.proxy.pages import refusal
+from wsproxy.proxy.runtime import Runtime
+from wsproxy.proxy.session import Session
+from wsproxy.proxy.upgrade import upgrade
+
+__all__ = ["STORIES", "serve"]
+
+log = logging.getLogger("wsproxy")
+
+Story = Callable[[Session, ProxyRequest, Exchange], Awaitable[OpenTunnel | bool]]
+
+STORIES: dict[RequestKind, Story] = {
+    RequestKind.CONNECT: connect,
+    RequestKind.FORWARD: forward,
+    RequestKind.UPGRADE: upgrade,
+    RequestKind.OWN: own,
+}
+
+
+async def serve(sock: socket.socket, peer: Peer, *, runtime: Runtime) -> None:
+    """Serves one accepted connection to its end; closes `sock`."""
+    session = Session(ClientChannel(TcpStream(sock)), peer, runtime)
+    try:
+        runtime.occupancy.enter(peer.address)
+    except LimitReached as error:
+        await _turn_away(session, error)
+        return
+    try:
+        tunnel = await _converse(session)
+        del session
+        if tunnel is not None:
+            await run_tunnel(tunnel, runtime)
+    finally:
+        runtime.occupancy.leave(peer.address)
+
+
+async def _turn_away(session: Session, error: LimitReached) -> None:
+    """Says why, unless so many are being told already that even this would cost too much."""
+    runtime = session.runtime
+    exchange = Exchange(session.peer, trio.current_time())
+    try:
+        with runtime.occupancy.turning_away() as polite:
+            if polite:
+                await _refuse(session, None, exchange, error)
+            else:
+                exchange.fail(error)
+                exchange.end(*_blame(error))
+    finally:
+        runtime.log("access", exchange)
+        session.close()
+
+
+async def _converse(session: Session) -> OpenTunnel | None:
+    """Request after request; a tunnel if one of them opened it."""
+    first = True
+    try:
+        while (began_at := await _wait_for_request(session, first=first)) is not None:
+            outcome = await _serve_request(session, Exchange(session.peer, began_at))
+            if isinstance(outcome, OpenTunnel):
+                return outcome
+            if not outcome or not session.client.http.start_next_request():
+                break
+            first = False
+        return None
+    finally:
+        session.close()
+
+
+async def _wait_for_request(session: Session, *, first: bool) -> float | None:
+    """When the next request began to arrive; None when there will be none.
+
+    A connection that never said anything still leaves a record.
+    """
+    runtime, client = session.runtime, session.client
+    timeouts = runtime.timeouts
+    opened_at = trio.current_time()
+    if client.http.has_data():
+        return opened_at
+    by, reason = Side.CLIENT, CloseReason.EOF
+    patience_s = timeouts.request_head_s if first else timeouts.keep_alive_s
+    with trio.move_on_after(patience_s) as scope:
+        if runtime.drain.draining:
+            scope.cancel()
+        runtime.drain.waiting.add(scope)
+        try:
+            await client.receive_more()
+        except ClientGone:
+            reason = CloseReason.RESET
+        finally:
+            runtime.drain.waiting.discard(scope)
+    if client.http.has_data():
+        return trio.current_time()
+    if scope.cancelled_caught:
+        by = Side.PROXY
+        reason = CloseReason.DRAINED if runtime.drain.draining else CloseReason.TIMEOUT
+    if first:
+        exchange = Exchange(session.peer, opened_at)
+        exchange.end(by, reason)
+        runtime.log("access", exchange)
+    return None
+
+
+async def _serve_request(session: Session, exchange: Exchange) -> OpenTunnel | bool:
+    """One request, answered and recorded; see `Story` for what is returned."""
+    request: ProxyRequest | None = None
+    outcome: OpenTunnel | bool = False
+    try:
+        request = await _read_head(session, exchange)
+        if request is not None:
+            outcome = await STORIES[request.kind](session, request, exchange)
+            if outcome is False:
+                await session.client.linger()
+    except WsproxyError as error:
+        outcome = await _refuse(session, request, exchange, error)
+    except Exception as error:
+        await _refuse(session, request, exchange, error)
+        raise
+    except trio.Cancelled:
+        exchange.end(Side.PROXY, CloseReason.DRAINED)
+        raise
+    finally:
+        if not isinstance(outcome, OpenTunnel):
+            if not outcome:
+                exchange.end(Side.CLIENT, CloseReason.EOF)
+            session.runtime.log("access", exchange)
+    return outcome
+
+
+async def _read_head(session: Session, exchange: Exchange) -> ProxyRequest | None:
+    """The request's head; None when the client left in the middle of nothing."""
+    event = await session.client.next_event(
+        timeout_s=session.runtime.timeouts.request_head_s,
+        slow="the request head did not arrive in time",
+    )
+    if event is None:
+        return None
+    assert isinstance(event, ProxyRequest), "heads come first"  # noqa: S101
+    exchange.begin(event, trio.current_time())
+    return event
+
+
+async def _refuse(
+    session: Session, request: ProxyRequest | None, exchange: Exchange, error: Exception
+) -> bool:
+    """Answers what went wrong, if it still can; True when the connection may go on."""
+    exchange.fail(error)
+    exchange.end(*_blame(error))
+    log.log(_LEVELS[face(error).level], "%s: %s", exchange.id, exchange.detail)
+    session.drop_upstream()
+    if isinstance(error, ClientGone):
+        return False
+    if not session.client.http.can_respond:
+        session.abort()
+        return False
+    go_on = _may_go_on_after(session, request, error)
+    page = refusal(
+        error,
+        session=exchange.id,
+        request=request,
+        challenges=session.runtime.gate.challenges(),
+    )
+    try:
+        await session.answer(page, exchange, request=request, close=not go_on)
+        if request is not None and not request.expects_continue:
+            go_on = await session.discard_body() and go_on
+        if not go_on:
+            await session.client.linger()
+    except WsproxyError:
+        return False
+    return go_on
+
+
+def _may_go_on_after(session: Session, request: ProxyRequest | None, error: Exception) -> bool:
+    """Whether a refusal leaves the connection usable.
+
+    Never after CONNECT or a handshake: what follows was meant for somebody
+    else (RFC 9931).  Never after broken framing, and not while the client may
+    or may not send the body it has announced with `Expect`.
+    """
+    if request is None or request.kind in (RequestKind.CONNECT, RequestKind.UPGRADE):
+        return False
+    harmless = not isinstance(error, ClientProtocolError | ClientTimeout | LimitReached)
+    known = isinstance(error, WsproxyError) and harmless
+    return known and session.may_go_on(request) and not request.expects_continue
+
+
+def _blame(error: Exception) -> tuple[Side, CloseReason]:
+    match error:
+        case ClientGone():
+            return Side.CLIENT, CloseReason.RESET
+        case ClientProtocolError():
+            return Side.CLIENT, CloseReason.PROTOCOL
+        case UpstreamProtocolError():
+            return Side.UPSTREAM, CloseReason.PROTOCOL
+        case UpstreamClosed():
+            return Side.UPSTREAM, CloseReason.EOF
+        case ClientTimeout() | UpstreamTimeout() | ConnectTimeout() | ResolveTimeout():
+            return Side.PROXY, CloseReason.TIMEOUT
+        case WsproxyError():
+            return Side.PROXY, CloseReason.REFUSED
+        case _:
+            return Side.PROXY, CloseReason.INTERNAL
+
+
+_LEVELS = {"info": logging.DEBUG, "warning": logging.WARNING, "error": logging.ERROR}

@@ -1,0 +1,141 @@
+"""The pages people see: what was refused and why, and what this proxy is."""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from wsproxy.errors import AuthRequired, Denied, LimitReached, WsproxyError, face
+from wsproxy.model import ProxyRequest
+from wsproxy.protocol.fields import values
+from wsproxy.protocol.http1 import Fields
+
+__all__ = ["Page", "help_page", "reason_phrase", "refusal", "status_page"]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A complete response of our own, but for Content-Length, Date and Connection."""
+
+    status: int
+    headers: Fields
+    body: bytes
+
+
+def reason_phrase(status: int) -> bytes:
+    """The registered phrase, or an empty one."""
+    try:
+        return HTTPStatus(status).phrase.encode("ascii")
+    except ValueError:
+        return b""
+
+
+def refusal(
+    error: BaseException, *, session: str, request: ProxyRequest | None, challenges: list[bytes]
+) -> Page:
+    """The answer to a request that failed with `error`.
+
+    Args:
+        error: anything; what is no `WsproxyError` says nothing about itself.
+        session: id of the access record.
+        request: None when there was no readable head.
+        challenges: Proxy-Authenticate values; sent with a 407 only.
+    """
+    look = face(error)
+    detail = error.detail if isinstance(error, WsproxyError) else "an internal error"
+    rule = error.rule if isinstance(error, Denied) else ""
+    message = error.message if isinstance(error, Denied) else ""
+    facts = {"status": look.status, "error": look.token, "detail": detail, "id": session}
+    if rule:
+        facts["rule"] = rule
+    if message:
+        facts["message"] = message
+    headers: Fields = [(b"Proxy-Status", _proxy_status(look.token, detail, rule, session))]
+    if isinstance(error, AuthRequired):
+        headers += [(b"Proxy-Authenticate", challenge) for challenge in challenges]
+    if isinstance(error, LimitReached):
+        headers.append((b"Retry-After", b"%d" % error.retry_after_s))
+    return _page(look.status, headers, facts, json_wanted=_wants_json(request))
+
+
+def _proxy_status(token: str, detail: str, rule: str, session: str) -> bytes:
+    """RFC 9209 §2, as an RFC 8941 list of one item with parameters."""
+    text = f"wsproxy; error={token}; details={_quoted(detail)}"
+    if rule:
+        text += f"; rule={_quoted(rule)}"
+    return f"{text}; id={_quoted(session)}".encode("ascii")
+
+
+def _quoted(text: str) -> str:
+    """An RFC 8941 §3.3.3 string: printable ASCII, quote and backslash escaped."""
+    plain = "".join(c if " " <= c <= "~" else "?" for c in text)
+    return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _wants_json(request: ProxyRequest | None) -> bool:
+    """Whether `Accept` names JSON and not HTML; browsers name HTML, curl neither."""
+    if request is None:
+        return False
+    accept = b",".join(values(request.headers, b"accept")).lower()
+    return b"json" in accept and b"text/html" not in accept
+
+
+_STYLE = "body{font:16px/1.5 sans-serif;max-width:40em;margin:3em auto;padding:0 1em}code{background:#eee}"
+
+
+def _page(status: int, headers: Fields, facts: dict[str, object], *, json_wanted: bool) -> Page:
+    if json_wanted:
+        body = json.dumps(facts, ensure_ascii=False).encode() + b"\n"
+        kind = b"application/json"
+    else:
+        body = _html(status, facts)
+        kind = b"text/html; charset=utf-8"
+    return Page(status, [(b"Content-Type", kind), *_NO_STORE, *headers], body)
+
+
+_NO_STORE: Fields = [
+    (b"Cache-Control", b"no-store"),
+    (b"X-Content-Type-Options", b"nosniff"),
+    (b"Content-Security-Policy", b"default-src 'none'; style-src 'unsafe-inline'"),
+]
+
+
+def _html(status: int, facts: dict[str, object]) -> bytes:
+    title = f"{status} {reason_phrase(status).decode()}"
+    rows = [f"<p>{html.escape(str(facts['detail']))}</p>"]
+    if "message" in facts:
+        rows.insert(0, f"<p><strong>{html.escape(str(facts['message']))}</strong></p>")
+    if "rule" in facts:
+        rows.append(f"<p>Rule: <code>{html.escape(str(facts['rule']))}</code></p>")
+    rows.append(f"<p>wsproxy, decision <code>{facts['id']}</code></p>")
+    return _document(title, "".join(rows))
+
+
+def _document(title: str, content: str) -> bytes:
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{_STYLE}</style><h1>{title}</h1>{content}</html>\n"
+    ).encode()
+
+
+def help_page(request: ProxyRequest) -> Page:
+    """What someone sees who opens the proxy's own address."""
+    named = request.field(b"host") or b"127.0.0.1:8080"
+    address = html.escape(named.decode("latin-1"))
+    content = (
+        "<p>This is a forward proxy for HTTP and WebSocket. It is not a web site: set it as the "
+        "proxy of a browser or program.</p>"
+        f"<pre><code>curl --proxy http://{address} https://example.com/\n"
+        f"export https_proxy=http://{address} http_proxy=http://{address}</code></pre>"
+        "<p>Browsers: set it as HTTP proxy for all protocols; WebSockets go through it too.</p>"
+    )
+    kind = (b"Content-Type", b"text/html; charset=utf-8")
+    return Page(200, [kind, *_NO_STORE], _document("wsproxy", content))
+
+
+def status_page(status: int, detail: str, headers: Fields | None = None) -> Page:
+    """A short plain-text answer of the proxy about itself."""
+    kind = (b"Content-Type", b"text/plain; charset=utf-8")
+    return Page(status, [kind, *_NO_STORE, *(headers or [])], detail.encode() + b"\n")

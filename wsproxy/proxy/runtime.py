@@ -1,0 +1,68 @@
+"""The Runtime: everything configured, as one immutable snapshot that every session gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import trio
+
+from wsproxy.net.engine import Engine, RelayLimits
+from wsproxy.observe.exchange import Exchange
+from wsproxy.proxy.gate import Gate
+from wsproxy.proxy.occupancy import Occupancy
+
+__all__ = ["Drain", "Runtime", "Timeouts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Deadlines in seconds; docs/operations.md says what each one bounds."""
+
+    request_head_s: float
+    body_s: float
+    keep_alive_s: float
+    response_head_s: float
+
+
+class Drain:
+    """The proxy's way of stopping: no new requests, time for the ones that run.
+
+    `waiting` holds the scopes of connections that wait for a request; they are
+    cancelled when draining begins, since nothing is lost with them.
+    """
+
+    def __init__(self) -> None:
+        self.draining = False
+        self.waiting: set[trio.CancelScope] = set()
+
+    def begin(self) -> None:
+        """From now on connections end with their current request."""
+        self.draining = True
+        for scope in self.waiting:
+            scope.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a session works with.
+
+    Attributes:
+        gate: the only way to the network.
+        engine: relays tunnels.
+        timeouts: see `Timeouts`.
+        relay_limits: deadlines of tunnels.
+        occupancy: places for client connections.
+        drain: whether the proxy is stopping.
+        via: this process's pseudonym in Via fields.
+        log: takes ``open`` or, exactly once, ``access``, and the exchange; never blocks.
+    """
+
+    gate: Gate
+    engine: Engine
+    timeouts: Timeouts
+    relay_limits: RelayLimits
+    occupancy: Occupancy
+    drain: Drain
+    via: bytes
+    log: Callable[[str, Exchange], None]

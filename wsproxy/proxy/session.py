@@ -1,0 +1,169 @@
+"""One client connection: its channel, its own upstream connection, and its manners.
+
+The upstream connection belongs to this client alone for as long as it lives:
+connection-bound authentication (NTLM) works, and no response can reach
+anybody else's request.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from email.utils import formatdate
+
+import h11
+import trio
+
+from wsproxy.errors import WsproxyError
+from wsproxy.model import Address, Peer, ProxyRequest, Target
+from wsproxy.net.http1 import ClientChannel, UpstreamChannel
+from wsproxy.net.streams import TcpStream
+from wsproxy.observe.exchange import Exchange
+from wsproxy.proxy.gate import Route
+from wsproxy.proxy.pages import Page, reason_phrase
+from wsproxy.proxy.runtime import Runtime
+
+__all__ = ["Session", "Upstream"]
+
+MAX_DISCARDED_BYTES = 64 * 1024 * 1024
+"""How much of a refused request's body is read for the sake of clients that
+send it whole before they look at the answer (.NET, OkHttp, Java)."""
+MAX_DISCARD_S = 120.0
+"""For how long at most."""
+
+
+class Upstream:
+    """A client's own connection to an origin.
+
+    Args:
+        channel: open and idle.
+        target: what it was opened for.
+        address: where it leads.
+    """
+
+    __slots__ = ("address", "channel", "target", "used")
+
+    def __init__(self, channel: UpstreamChannel, target: Target, address: Address) -> None:
+        self.channel = channel
+        self.target = target
+        self.address = address
+        self.used = False
+
+    def serves(self, target: Target) -> bool:
+        """Whether a request for `target` may use this connection."""
+        mine = self.target
+        return (mine.host, mine.port) == (target.host, target.port) and self.channel.reusable
+
+
+class Session:
+    """What the requests of one client connection share.
+
+    Args:
+        client: the channel to the client.
+        peer: its address.
+        runtime: what is configured.
+    """
+
+    __slots__ = ("client", "peer", "runtime", "upstream")
+
+    def __init__(self, client: ClientChannel, peer: Peer, runtime: Runtime) -> None:
+        self.client = client
+        self.peer = peer
+        self.runtime = runtime
+        self.upstream: Upstream | None = None
+
+    def paired(self, target: Target) -> Address | None:
+        """The address of this client's connection to `target`, if it can be used again."""
+        if self.upstream is not None and not self.upstream.serves(target):
+            self.drop_upstream()
+        return self.upstream.address if self.upstream else None
+
+    async def connect(self, route: Route, exchange: Exchange) -> UpstreamChannel:
+        """The connection for `route`: the paired one, or a new one that becomes it.
+
+        Raises:
+            ConnectFailed: or what else `Route.connect` raises.
+        """
+        upstream = self.upstream
+        if upstream is not None and upstream.address in route.addresses:
+            upstream.channel.http.start_next_cycle()
+            upstream.used = True
+            exchange.dial(upstream.address, route.target.port)
+            return upstream.channel
+        self.drop_upstream()
+        sock, address = await route.connect(exchange)
+        channel = UpstreamChannel(TcpStream(sock))
+        self.upstream = Upstream(channel, route.target, address)
+        return channel
+
+    def drop_upstream(self) -> None:
+        """Closes this client's upstream connection."""
+        if self.upstream is not None:
+            self.upstream.channel.close()
+            self.upstream = None
+
+    def take_upstream(self) -> UpstreamChannel:
+        """Gives the upstream connection away, to become a tunnel's."""
+        upstream, self.upstream = self.upstream, None
+        assert upstream is not None, "only after connect"  # noqa: S101 - a bug, not an input
+        return upstream.channel
+
+    def may_go_on(self, request: ProxyRequest) -> bool:
+        """Whether the connection may carry another request after this one."""
+        return request.keep_alive and not self.runtime.drain.draining
+
+    async def answer(
+        self, page: Page, exchange: Exchange, *, request: ProxyRequest | None, close: bool
+    ) -> None:
+        """Sends a complete response of our own.
+
+        Args:
+            page: what to send.
+            exchange: gets the status.
+            request: what it answers; None when that was unreadable.
+            close: whether the connection ends with it; said in
+                Proxy-Connection too, to clients that use it.
+
+        Raises:
+            ClientGone: nobody there any more.
+            ClientTimeout: the client takes nothing.
+        """
+        http = self.client.http
+        headers = [*page.headers, (b"Content-Length", b"%d" % len(page.body))]
+        headers.append((b"Date", formatdate(usegmt=True).encode("ascii")))
+        manner = b"close" if close else b"keep-alive"
+        if close:
+            headers.append((b"Connection", manner))
+        if request is not None and request.field(b"proxy-connection") is not None:
+            headers.append((b"Proxy-Connection", manner))
+        data = http.send_response(page.status, reason_phrase(page.status), headers)
+        if request is None or request.method != "HEAD":
+            data += http.send_data(page.body)
+        exchange.status = page.status
+        data += http.end_response([])
+        await self.client.send(data, timeout_s=self.runtime.timeouts.body_s)
+
+    async def discard_body(self) -> bool:
+        """Reads the rest of a refused request's body, within bounds; True when all of it came."""
+        http = self.client.http
+        taken = 0
+        with trio.move_on_after(MAX_DISCARD_S):
+            try:
+                while not http.request_complete and taken < MAX_DISCARDED_BYTES:
+                    event = await self.client.next_event(timeout_s=self.runtime.timeouts.body_s)
+                    taken += len(event.data) if isinstance(event, h11.Data) else 0
+            except WsproxyError:
+                return False
+        return http.request_complete
+
+    def abort(self) -> None:
+        """Resets the client's connection, so that what it has does not look complete."""
+        linger = struct.pack("ii", 1, 0)
+        sock = self.client.stream.sock
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self.client.close()
+
+    def close(self) -> None:
+        """Closes what is still open."""
+        self.drop_upstream()
+        self.client.close()

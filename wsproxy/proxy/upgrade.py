@@ -1,0 +1,77 @@
+"""Upgrade: a WebSocket handshake in absolute-form (RFC 6455 §4, RFC 9110 §7.8)."""
+
+from __future__ import annotations
+
+from wsproxy.errors import UpstreamTimeout
+from wsproxy.model import ProxyRequest
+from wsproxy.net.http1 import UpstreamChannel, deadline
+from wsproxy.observe.exchange import Exchange
+from wsproxy.protocol.fields import to_upstream
+from wsproxy.protocol.handshake import check_switch, upgrade_fields
+from wsproxy.protocol.response import Response
+from wsproxy.proxy.connect import OpenTunnel
+from wsproxy.proxy.forward import check_loop, read_final, relay_response
+from wsproxy.proxy.session import Session
+
+__all__ = ["upgrade"]
+
+
+async def upgrade(session: Session, request: ProxyRequest, exchange: Exchange) -> OpenTunnel | bool:
+    """Passes the handshake on; a tunnel when the origin switches, else its ordinary response.
+
+    Nothing the client sent behind its handshake goes upstream before a valid
+    101.  After an ordinary response the connection ends, since such octets may
+    still be on their way and are no requests.
+
+    Raises:
+        UpstreamProtocolError: a 101 that does not answer this handshake.
+        WsproxyError: what `Gate.admit`, `Route.connect` and the relay raise.
+    """
+    runtime = session.runtime
+    check_loop(session, request)
+    route = await runtime.gate.admit(request, exchange)
+    session.drop_upstream()
+    upstream = await session.connect(route, exchange)
+    fields = [
+        *to_upstream(request, via=runtime.via),
+        (b"Upgrade", b"websocket"),
+        (b"Connection", b"Upgrade"),
+    ]
+    data = upstream.http.send_request(request.method, request.target.path, fields)
+    data += upstream.http.end_request([])
+    timeout_s = runtime.timeouts.response_head_s
+    await upstream.send(data, timeout_s=timeout_s)
+    with deadline(timeout_s, _silent_origin):
+        response = await read_final(session, request, upstream)
+    if response.status == 101:
+        return await _switch(session, request, exchange, upstream, response)
+    await relay_response(session, request, exchange, response, upstream, close=True)
+    return False
+
+
+async def _switch(
+    session: Session,
+    request: ProxyRequest,
+    exchange: Exchange,
+    upstream: UpstreamChannel,
+    response: Response,
+) -> OpenTunnel:
+    check_switch(response.headers, key=request.field(b"sec-websocket-key") or b"")
+    client = session.client
+    via = (b"Via", b"1.1 " + session.runtime.via)
+    headers = [*upgrade_fields(response.headers), via]
+    data = client.http.send_interim(101, response.reason, headers)
+    await client.send(data, timeout_s=session.runtime.timeouts.body_s)
+    exchange.status = 101
+    session.take_upstream()
+    return OpenTunnel(
+        client=client.stream.detach(),
+        upstream=upstream.stream.detach(),
+        exchange=exchange,
+        early_up=client.http.take_rest(),
+        early_down=upstream.http.take_rest(),
+    )
+
+
+def _silent_origin() -> UpstreamTimeout:
+    return UpstreamTimeout("the origin did not answer the handshake in time")
