@@ -1,0 +1,207 @@
+"""``wsproxy passwd`` adds and changes users, and never leaves half a file behind."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from wsproxy.auth import load_users, passwords
+from wsproxy.cli.passwd import passwd
+
+SHA = "{SHA}VeSJXJfcc/+Y/cqE3Gelkwpghto="
+
+
+def run(*arguments: str | Path, stdin: str | bytes = "s3cret:ü\n") -> Result:
+    """The command with its password from standard input."""
+    return CliRunner().invoke(passwd, [*map(str, arguments), "--password-stdin"], input=stdin)
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "users"
+
+
+def test_a_new_file_is_made_for_its_owner_only(file: Path) -> None:
+    result = run(file, "alice", "--group", "desk", "--group", "night shift")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"added alice to {file} (groups: desk, night shift)\n"
+    assert mode_of(file) == 0o600
+    user = load_users(file).by_name["alice"]
+    assert user.identity.groups == {"desk", "night shift"}
+    assert user.hashed.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert passwords.verify(user.hashed, "s3cret:ü".encode())
+    assert [path.name for path in file.parent.iterdir()] == ["users"]
+
+
+def test_a_change_keeps_groups_other_lines_and_mode(file: Path) -> None:
+    file.write_bytes(b"# caf\xe9 \r\n\nalice:" + SHA.encode() + b":desk\nbob:plain text\n\n# end")
+    file.chmod(0o644)
+
+    result = run(file, "alice", stdin="new")
+
+    assert result.stdout == f"changed alice in {file} (groups: desk)\n"
+    lines = file.read_bytes().split(b"\n")
+    assert lines[:2] + lines[3:] == [b"# caf\xe9 \r", b"", b"bob:plain text", b"", b"# end"]
+    name, hashed, groups = lines[2].decode().split(":")
+    assert (name, groups) == ("alice", "desk")
+    assert passwords.verify(hashed, b"new")
+    assert mode_of(file) == 0o644
+
+
+def test_groups_given_replace_those_there(file: Path) -> None:
+    run(file, "alice", "--group", "desk")
+    result = run(file, "alice", "--group", "ops")
+    assert result.stdout == f"changed alice in {file} (groups: ops)\n"
+    assert load_users(file).by_name["alice"].identity.groups == {"ops"}
+
+
+def test_a_plain_text_user_that_stops_the_proxy_is_repaired(file: Path) -> None:
+    file.write_text("alice:hunter2\n")
+    assert run(file, "alice").stdout == f"changed alice in {file} (groups: none)\n"
+    assert "hunter2" not in file.read_text()
+    assert set(load_users(file).by_name) == {"alice"}
+
+
+def test_the_prompt_asks_twice_and_shows_nothing(file: Path) -> None:
+    result = CliRunner().invoke(passwd, [str(file), "alice"], input="s3cret\ns3cret\n")
+    assert result.exit_code == 0
+    assert result.stdout == f"added alice to {file} (groups: none)\n"
+    assert result.stderr == "Password: \nOnce more: \n"
+    assert passwords.verify(load_users(file).by_name["alice"].hashed, b"s3cret")
+
+
+def test_two_different_passwords_are_asked_for_again(file: Path) -> None:
+    result = CliRunner().invoke(passwd, [str(file), "alice"], input="first\nsecond\nthird\nthird\n")
+    assert result.exit_code == 0
+    assert "first" not in result.output
+    assert passwords.verify(load_users(file).by_name["alice"].hashed, b"third")
+
+
+def test_an_abandoned_prompt_changes_nothing(file: Path) -> None:
+    result = CliRunner().invoke(passwd, [str(file), "alice"], input="one\n")
+    assert result.exit_code == 1
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("stdin", "password"), [("pw", b"pw"), ("pw\r\n", b"pw"), ("pw \n", b"pw ")]
+)
+def test_one_line_end_of_standard_input_is_not_part_of_the_password(
+    file: Path, stdin: str, password: bytes
+) -> None:
+    run(file, "alice", stdin=stdin)
+    assert passwords.verify(load_users(file).by_name["alice"].hashed, password)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "message"),
+    [
+        ([""], "pw", "a user name must not be empty; choose another"),
+        (["a:b"], "pw", "a user name must not hold ':' (RFC 7617 §2); choose another"),
+        (["#a"], "pw", "a user name must not start with '#', which starts a comment; choose another"),
+        (
+            ["a\nb"], "pw",
+            "a user name must not hold control characters or broken UTF-8; choose another",
+        ),
+        (
+            ["a\udcff"], "pw",
+            "a user name must not hold control characters or broken UTF-8; choose another",
+        ),
+        (["a", "--group", ""], "pw", "a group name must not be empty; choose another"),
+        (["a", "--group", "x,y"], "pw", "a group name must not hold ':' or ','; choose another"),
+        (["a"], "\n", "the password is empty; give one"),
+        (["a"], "hunter2\n\n", "the password holds control characters, which RFC 7617 §2 forbids"),
+        (["a"], b"hunter2\xff", "the password is not UTF-8; check the terminal's encoding"),
+        (["a"], "x" * 3071, "user and password are longer than 3072 bytes together"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_refused_in_one_line(
+    file: Path, arguments: list[str], stdin: str | bytes, message: str
+) -> None:
+    result = run(file, *arguments, stdin=stdin)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"Error: {message}\n"
+    assert not file.exists()
+
+
+def test_the_longest_password_the_proxy_takes_is_taken(file: Path) -> None:
+    assert run(file, "a", stdin="x" * 3070).exit_code == 0
+
+
+def test_a_user_who_is_there_twice_is_refused(file: Path) -> None:
+    content = f"a:{SHA}\na:{SHA}\n"
+    file.write_text(content)
+    result = run(file, "a")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"Error: {file}: the user 'a' is on lines 1 and 2; remove all but one first\n"
+    )
+    assert file.read_text() == content
+
+
+def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    result = run(tmp_path / "fifo", "a")
+    assert result.exit_code == 2
+    assert result.stderr == f"Error: {tmp_path / 'fifo'} is not a regular file\n"
+    assert run(tmp_path, "a").exit_code == 2
+
+
+def test_a_folder_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
+    file = tmp_path / "missing" / "users"
+    result = run(file, "a")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"Error: cannot write {file}: No such file or directory; nothing was changed\n"
+    )
+
+
+def test_a_failed_replacement_leaves_the_old_file_and_no_litter(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text(f"a:{SHA}\n")
+
+    def full(source: str, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    result = run(file, "a")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"Error: cannot write {file}: No space left on device; nothing was changed\n"
+    )
+    assert file.read_text() == f"a:{SHA}\n"
+    assert [path.name for path in file.parent.iterdir()] == ["users"]
+
+
+def test_a_link_stays_a_link_and_its_target_changes(file: Path, tmp_path: Path) -> None:
+    file.write_text(f"a:{SHA}\n")
+    link = tmp_path / "link"
+    link.symlink_to(file)
+    assert run(link, "a").exit_code == 0
+    assert link.is_symlink()
+    assert load_users(file).by_name["a"].hashed.startswith("$argon2id$")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_the_owner_stays(file: Path) -> None:
+    file.write_text(f"a:{SHA}\n")
+    os.chown(file, 12345, 23456)
+    assert run(file, "a").exit_code == 0
+    assert (file.stat().st_uid, file.stat().st_gid) == (12345, 23456)
+    assert mode_of(file) == 0o644
+
+
+def test_help_has_an_example() -> None:
+    result = CliRunner().invoke(passwd, ["--help"])
+    assert result.exit_code == 0
+    assert "Example: wsproxy passwd users.htpasswd alice --group desk" in result.stdout
