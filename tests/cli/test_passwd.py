@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from wsproxy.auth import load_users, passwords
+from wsproxy.auth.users_file import MAX_FILE_BYTES
 from wsproxy.cli.passwd import passwd
 
 SHA = "{SHA}VeSJXJfcc/+Y/cqE3Gelkwpghto="
@@ -154,6 +155,21 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert result.stderr == f"Error: {tmp_path / 'fifo'} is not a regular file\n"
     assert run(tmp_path, "a").exit_code == 2
+
+
+def test_a_file_that_cannot_be_read_is_a_failure(file: Path) -> None:
+    file.symlink_to(file)
+    result = run(file, "a")
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: cannot read {file}: Too many levels of symbolic links\n"
+
+
+def test_a_file_beyond_the_bound_is_refused(file: Path) -> None:
+    file.touch()
+    os.truncate(file, MAX_FILE_BYTES + 1)
+    result = run(file, "a")
+    assert result.exit_code == 2
+    assert result.stderr == f"Error: {file} is larger than 64 MiB; is it a users file?\n"
 
 
 def test_a_folder_that_is_not_there_is_a_failure(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def sentence_of(kind: Any, value: object) -> str:
         (fields.Method, "M-SEARCH", "M-SEARCH"),
         (fields.Realm, "Corp proxy (Berlin)", "Corp proxy (Berlin)"),
         (fields.RuleName, "no-social.2", "no-social.2"),
+        (fields.RuleName, "No social media", "No social media"),
         (fields.Text, "Two\nlines, ä", "Two\nlines, ä"),
         (fields.FilePath, "users", Path("/etc/wsproxy/users")),
         (fields.FilePath, "/run/users", Path("/run/users")),
@@ -120,7 +121,8 @@ def test_a_right_value_becomes_its_type(kind: Any, written: object, value: objec
             "expected 1 to 100 printable ASCII characters without quotes or \\",
         ),
         (fields.Realm, Secret("x"), "expected text; put a number, true and false in quotes"),
-        (fields.RuleName, "a b", "expected a name of letters, digits, '-', '_' and '.'"),
+        (fields.RuleName, " a", "expected a name of up to 64 printable ASCII characters"),
+        (fields.RuleName, "a\nb", "expected a name of up to 64 printable ASCII characters"),
         (fields.RuleName, "default", "the name 'default' is taken by policy.default"),
         (fields.Text, "", "expected text without control characters"),
         (fields.Text, "a\x1b[31m", "expected text without control characters"),
@@ -131,7 +133,7 @@ def test_a_right_value_becomes_its_type(kind: Any, written: object, value: objec
         (
             fields.AccessSink,
             "stduot",
-            "expected stdout, stderr, syslog, none or a path with a / such as ./access.log",
+            "expected stdout, stderr, syslog, none or a path such as access.log",
         ),
     ],
 )

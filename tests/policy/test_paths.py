@@ -34,6 +34,8 @@ from wsproxy.policy.paths import compile_paths, readings
         ("/*b*c*d", "/adcb", False),
         ("/*ab*ab", "/ab", False),
         ("/*ab*ab", "/abab", True),
+        ("/*ab*ab*", "/ab", False),
+        ("/*ab*ab*", "/abab", True),
         ("/A", "/a", False),
         ("/my docs/*", "/my%20docs/x", True),
         ("/é/*", "/%C3%a9/x", True),

@@ -41,8 +41,11 @@ def _ask(where: ListenAddress, timeout: float) -> str:
     """What is wrong, or an empty string."""
     loopback = "127.0.0.1" if where.address.version == 4 else "::1"
     address = ip_address(loopback) if where.address.is_unspecified else where.address
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
-        with socket.create_connection((str(address), where.port), timeout) as sock:
+        with socket.socket(family) as sock:
+            sock.settimeout(timeout)
+            sock.connect((str(address), where.port))
             sock.sendall(_QUESTION)
             answer = sock.recv(1024)
     except OSError as error:

@@ -62,7 +62,8 @@ _LISTEN_FORM: Final = "expected HOST:PORT, HOST an IP address, [IPv6 address] or
 _PORTS = re.compile(r"([1-9][0-9]{0,4})(?:-([1-9][0-9]{0,4}))?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 _REALM = re.compile(r"[ !#-\[\]-~]{1,100}")  # quotable without escapes, RFC 9110 §5.6.4
-_RULE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_RULE_NAME = re.compile(r"[!-~](?:[ -~]{0,62}[!-~])?")
+_LOG_FILE = re.compile(r"[./]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,7 @@ def _realm(value: object) -> str:
 def _rule_name(value: object) -> str:
     text = _text(value)
     if not _RULE_NAME.fullmatch(text):
-        raise ValueError("expected a name of letters, digits, '-', '_' and '.'")
+        raise ValueError("expected a name of up to 64 printable ASCII characters")
     if text == "default":
         raise ValueError("the name 'default' is taken by policy.default")
     return text
@@ -214,9 +215,9 @@ def _path(value: object, info: ValidationInfo) -> Path:
 def _sink(value: object, info: ValidationInfo) -> str:
     if isinstance(value, str) and value in _SINKS:
         return value
-    if isinstance(value, str) and "/" not in value:
+    if isinstance(value, str) and not _LOG_FILE.search(value):
         # A bare word is more often a slip of `stdout` than the name of a file.
-        raise ValueError(f"expected {', '.join(_SINKS)} or a path with a / such as ./access.log")
+        raise ValueError(f"expected {', '.join(_SINKS)} or a path such as access.log")
     return str(_path(value, info))
 
 
@@ -292,7 +293,9 @@ FilePath = Annotated[Path, PlainValidator(_path), WithJsonSchema(_TEXT_SCHEMA)]
 AccessSink = Annotated[
     str,
     PlainValidator(_sink),
-    WithJsonSchema({"anyOf": [{"enum": list(_SINKS)}, {"type": "string", "pattern": "/"}]}),
+    WithJsonSchema(
+        {"anyOf": [{"enum": list(_SINKS)}, {"type": "string", "pattern": _LOG_FILE.pattern}]}
+    ),
 ]
 """A name of a stream, or the path of a file."""
 

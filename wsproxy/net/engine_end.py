@@ -11,6 +11,7 @@ bound: Linux still hands out what arrived before a reset.
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
 import sys
@@ -37,6 +38,9 @@ async def deliver_rest(pump: Pump) -> None:
     its stream had ended before the break.
     """
     pump.source_broken = pump.draining = True
+    step = pump.step(trio.current_time())
+    if step in (Step.SOURCE_BROKE, Step.SINK_BROKE) and not _unsent_bytes(pump.sink):
+        return
     with trio.move_on_after(DELIVERY_S):
         while not pump.ended:
             step = pump.step(trio.current_time())
@@ -65,8 +69,6 @@ def _unsent_bytes(sock: socket.socket) -> int:
     """Bytes in the send queue that were never transmitted; 0 where nobody knows."""
     if sys.platform != "linux":
         return 0
-    import fcntl
-
     siocoutqnsd = 0x894B  # linux/sockios.h; Python has no name for it
     try:
         answer = fcntl.ioctl(sock, siocoutqnsd, bytes(4))

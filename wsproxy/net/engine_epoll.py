@@ -44,6 +44,7 @@ __all__ = ["EpollEngine"]
 
 assert sys.platform == "linux"
 
+_OUT, _ERR = select.EPOLLOUT, select.EPOLLERR
 _EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
 _READABLE = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP
 _NO_MORE_EDGES = select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
@@ -237,10 +238,10 @@ class EpollEngine:
             ahead, back = tunnel.down, tunnel.up
         if events & _NO_MORE_EDGES:
             ahead.draining = True
-            if events & select.EPOLLERR:
+            if events & _ERR:
                 self._break(tunnel, ahead)
                 return
-        if back.blocked and events & select.EPOLLOUT:
+        if back.blocked and events & _OUT:
             self._advance(tunnel, back, now)
             if tunnel.task is None:
                 return
@@ -271,7 +272,9 @@ class EpollEngine:
             self._epoll.register(fd, _EVENTS)
         for fd in fds:
             self._table[fd] = tunnel
-        self._alarm.deadline = min(self._alarm.deadline, tunnel.look_at())
+        # To move a deadline costs more than all the rest here, and is seldom needed.
+        if (look_at := tunnel.look_at()) < self._alarm.deadline:
+            self._alarm.deadline = look_at
 
     def _break(self, tunnel: _Tunnel, pump: Pump) -> None:
         """End a relay whose connection broke at the source of `pump`."""

@@ -6,7 +6,7 @@ a step says what it waits for, and the task waits for just that.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import socket
 
 import trio
 
@@ -15,10 +15,10 @@ from wsproxy.net.engine import Engine, EngineStatistics, RelayLimits, RelaySumma
 from wsproxy.net.engine_end import close_sockets, deliver_rest
 from wsproxy.net.pump import Pump, Room, Step
 
-if TYPE_CHECKING:
-    import socket
-
 __all__ = ["TrioEngine"]
+
+_LOOK_S = 0.5
+"""How often a relay is asked for a reset that no pump waits for."""
 
 
 class _Tunnel:
@@ -121,7 +121,7 @@ async def _move(tunnel: _Tunnel) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_drive, tunnel, tunnel.up)
             nursery.start_soon(_drive, tunnel, tunnel.down)
-            nursery.start_soon(_watch_deadlines, tunnel)
+            nursery.start_soon(_watch, tunnel)
 
 
 async def _drive(tunnel: _Tunnel, pump: Pump) -> None:
@@ -146,8 +146,13 @@ def _settle(tunnel: _Tunnel, pump: Pump, step: Step) -> None:
             tunnel.finish(tunnel.first_end, CloseReason.EOF)
     else:
         other = tunnel.down if pump is tunnel.up else tunnel.up
-        tunnel.broken = pump if step is Step.SOURCE_BROKE else other
-        tunnel.finish(tunnel.side(tunnel.broken), CloseReason.RESET)
+        _break(tunnel, pump if step is Step.SOURCE_BROKE else other)
+
+
+def _break(tunnel: _Tunnel, pump: Pump) -> None:
+    """End a relay whose connection broke at the source of `pump`."""
+    tunnel.broken = pump
+    tunnel.finish(tunnel.side(pump), CloseReason.RESET)
 
 
 def _cut(tunnel: _Tunnel, reason: CloseReason) -> None:
@@ -158,8 +163,12 @@ def _cut(tunnel: _Tunnel, reason: CloseReason) -> None:
     tunnel.finish(Side.PROXY, reason)
 
 
-async def _watch_deadlines(tunnel: _Tunnel) -> None:
+async def _watch(tunnel: _Tunnel) -> None:
     while True:
+        for pump in (tunnel.up, tunnel.down):
+            # Readiness cannot say "reset" alone: where a pump does not read, nothing would tell.
+            if pump.source.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                return _break(tunnel, pump)
         moved_at = max(tunnel.up.moved_at, tunnel.down.moved_at)
         idle_at = moved_at + tunnel.limits.idle_timeout_s
         now = trio.current_time()
@@ -167,7 +176,7 @@ async def _watch_deadlines(tunnel: _Tunnel) -> None:
             return _cut(tunnel, CloseReason.IDLE)
         if tunnel.lifetime_at <= now:
             return _cut(tunnel, CloseReason.LIFETIME)
-        await trio.sleep_until(min(idle_at, tunnel.lifetime_at))
+        await trio.sleep_until(min(idle_at, tunnel.lifetime_at, now + _LOOK_S))
 
 
 _: type[Engine] = TrioEngine

@@ -86,6 +86,17 @@ class Channel(Generic[_Http]):
             raise self.gone(self.detail) from error
         self.http.receive_data(data)
 
+    def receive_now(self) -> bool:
+        """Like `receive_more` when something is there already; False when it is not."""
+        try:
+            data = self.stream.receive_nowait()
+        except trio.BrokenResourceError as error:
+            raise self.gone(self.detail) from error
+        if data is None:
+            return False
+        self.http.receive_data(data)
+        return True
+
     async def send(self, data: bytes, *, timeout_s: float) -> None:
         """Sends encoded octets; a checkpoint only when the kernel does not take all at once.
 

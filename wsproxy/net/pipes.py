@@ -15,7 +15,7 @@ import os
 import socket
 import sys
 
-__all__ = ["PIPE_BYTES", "SPLICE_BYTES", "Pipe", "PipePool"]
+__all__ = ["PIPE_BYTES", "SPLICE_BYTES", "Pipe", "PipePool", "splice_works"]
 
 assert sys.platform == "linux"
 
@@ -111,13 +111,14 @@ class PipePool:
     def give_back(self, pipe: Pipe) -> None:
         """Take a pipe back; one with bytes inside is closed, never lent again."""
         self.in_use -= 1
-        if pipe.level:
+        if pipe.level or not self._capacity:
             pipe.close()
         else:
             self._idle.append(pipe)
 
     def close(self) -> None:
-        """Close all pipes that are not lent."""
+        """Close all pipes, those that are lent when they come back; lend none any more."""
+        self._capacity = 0
         while self._idle:
             self._idle.pop().close()
 

@@ -76,6 +76,19 @@ class TcpStream(trio.abc.HalfCloseableStream):
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return data
 
+    def receive_nowait(self) -> bytes | None:
+        """What is there, up to 64 KiB; ``b""`` at the end, None when nothing is there yet.
+
+        Raises:
+            trio.BrokenResourceError: the connection failed.
+        """
+        try:
+            return self.sock.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Sends all of `data`; when cancelled, some, all or none of it was sent.
 

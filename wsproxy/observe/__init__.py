@@ -1,0 +1,1 @@
+"""What happened: the notebook of a request, its record, and where records go."""

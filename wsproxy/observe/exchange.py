@@ -5,12 +5,18 @@ Nothing secret gets in: no credentials, no cookies, no query of a URL.
 
 from __future__ import annotations
 
-import os
+import itertools
+import secrets
 
 from wsproxy.errors import ClientProtocolError, Denied, WsproxyError, face
 from wsproxy.model import Address, CloseReason, Identity, Peer, ProxyRequest, Side, Verdict
 
 __all__ = ["Exchange", "milliseconds"]
+
+
+# Together an id, unique across processes and restarts; a name, not a secret.
+_PROCESS = secrets.token_hex(4)
+_number = itertools.count(1)
 
 
 class Exchange:
@@ -75,7 +81,7 @@ class Exchange:
     first_byte_ms: float | None = None
 
     def __init__(self, peer: Peer, began_at: float) -> None:
-        self.id = os.urandom(8).hex()
+        self.id = f"{_PROCESS}{next(_number):08x}"
         self.peer = peer
         self.began_at = began_at
 

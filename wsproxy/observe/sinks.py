@@ -32,7 +32,7 @@ class Destination(Protocol):
     """Takes whole lines; called in a thread, may block, raises OSError."""
 
     def write(self, lines: list[bytes]) -> None:
-        """Writes all `lines`, or raises before the first one is lost half-way."""
+        """Writes all `lines`; after an OSError it is called with the same lines in front."""
 
     def close(self) -> None:
         """Lets go of what is open."""
@@ -65,6 +65,7 @@ class LineSink:
         self._written = 0
         self._dropped = 0
         self._reported = 0
+        self._failing = False
         self._wake = trio.Event()
         self._closing = trio.Event()
         self._closed = trio.Event()
@@ -115,8 +116,11 @@ class LineSink:
             await trio.to_thread.run_sync(self._destination.write, lines, abandon_on_cancel=True)
         except OSError as error:
             self._lines = lines + self._lines
-            log.error("access log: %s; records wait, then are dropped", error.strerror or error)
+            if not self._failing:
+                log.error("access log: %s; records wait, then are dropped", error.strerror or error)
+            self._failing = True
             return False
+        self._failing = False
         self._waiting_bytes -= sum(map(len, lines))
         self._written += len(lines)
         if self._dropped != self._reported:
@@ -126,13 +130,20 @@ class LineSink:
 
 
 class _Descriptor:
-    """A standard stream."""
+    """A standard stream, where what was written cannot be taken back."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._ahead = 0
 
     def write(self, lines: list[bytes]) -> None:
-        _write_all(self._fd, b"".join(lines))
+        # What a failed write left half done is done now: the lines are the same.
+        data = memoryview(b"".join(lines))[self._ahead :]
+        while data:
+            taken = os.write(self._fd, data)
+            self._ahead += taken
+            data = data[taken:]
+        self._ahead = 0
 
     def close(self) -> None:
         """The stream is not ours to close."""
@@ -176,17 +187,27 @@ class _File:
         os.close(self._fd)
 
 
+class _SyslogHandler(logging.handlers.SysLogHandler):
+    """The standard library's, but a failure is an exception and not a traceback on stderr."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        raise  # noqa: PLE0704 - called while the exception is handled
+
+
 class _Syslog:
     """The machine's syslog, one datagram a line."""
 
-    def __init__(self) -> None:
-        self._handler = logging.handlers.SysLogHandler("/dev/log")
+    def __init__(self, address: str = "/dev/log") -> None:
+        self._handler = _SyslogHandler(address)
         self._handler.ident = "wsproxy: "
+        self._ahead = 0
 
     def write(self, lines: list[bytes]) -> None:
-        for line in lines:
+        for line in lines[self._ahead :]:
             text = line.rstrip(b"\n").decode()
-            self._handler.emit(logging.makeLogRecord({"msg": text, "levelno": logging.INFO}))
+            self._handler.emit(logging.makeLogRecord({"msg": text, "levelname": "INFO"}))
+            self._ahead += 1
+        self._ahead = 0
 
     def close(self) -> None:
         self._handler.close()

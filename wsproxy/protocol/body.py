@@ -20,7 +20,9 @@ MAX_CHUNK_LINE_BYTES = 1024
 """Size and extensions of one chunk; extensions have no known use beyond a few octets."""
 _MAX_TRAILER_BYTES = 16 * 1024
 # RFC 9112 §7.1; 16 digits are 64 bits, and RFC 9110 §8.6 asks for no overflow.
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?[ \t]*\r\n")
+# White space before the line end is what some old servers write; before an
+# extension, h11 does not take it.
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*+|[ \t]*+)\r\n")
 _TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n")
 
 

@@ -37,6 +37,7 @@ MAX_FIELDS = 128
 """As `websockets`; h11 has no such limit of its own."""
 MAX_TARGET_BYTES = 16 * 1024
 """Twice what RFC 9112 §3 recommends every recipient to support."""
+_MAX_START_LINE_BYTES = MAX_TARGET_BYTES + 64
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _FIELD = rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)"
@@ -70,14 +71,24 @@ class HeadBuffer:
         refuse: makes the error that is raised for everything else.
     """
 
-    __slots__ = ("_buffer", "_check_start_line", "_line_checked", "_refuse", "_scanned")
+    __slots__ = (
+        "_buffer",
+        "_check_start_line",
+        "_empty_line_seen",
+        "_line_checked",
+        "_lines",
+        "_refuse",
+        "_scanned",
+    )
 
     def __init__(self, check_start_line: Callable[[bytes], None], refuse: Refuse) -> None:
         self._check_start_line = check_start_line
         self._refuse = refuse
         self._buffer = bytearray()
         self._scanned = 0
+        self._lines = 0
         self._line_checked = False
+        self._empty_line_seen = False
 
     def __len__(self) -> int:
         """Octets held."""
@@ -103,19 +114,24 @@ class HeadBuffer:
                 it: this can not become an acceptable head any more.
         """
         buffer = self._buffer
-        if not self._line_checked and buffer.startswith(b"\r\n"):
+        if not self._empty_line_seen and not self._line_checked and buffer.startswith(b"\r\n"):
             # RFC 9112 §2.2: a server "SHOULD ignore at least one empty line".
             del buffer[:2]
+            self._scanned = 0
+            self._empty_line_seen = True
         end = buffer.find(b"\r\n\r\n", max(0, self._scanned - 3))
         size = end + 4 if end >= 0 else len(buffer)
         self._check_bytes(size)
         self._check_first_line(size)
         if size > MAX_HEAD_BYTES:
             raise self._refuse(f"head larger than {MAX_HEAD_BYTES} octets", 431, "T3")
+        # Counted before lines are unfolded, so that it does not matter in how
+        # many pieces the head came; the blank line is one more.
+        self._lines += buffer.count(b"\r\n", max(0, self._scanned - 1), size)
+        if self._lines > MAX_FIELDS + (1 if end < 0 else 2):
+            raise self._refuse(f"more than {MAX_FIELDS} fields", 431, "T3")
         if end < 0:
             self._scanned = size
-            if buffer.count(b"\r\n") > MAX_FIELDS + 1:
-                raise self._refuse(f"more than {MAX_FIELDS} fields", 431, "T3")
             return None
         head = bytes(buffer[:size])
         self._reset(size)
@@ -138,7 +154,7 @@ class HeadBuffer:
         if self._line_checked:
             return
         end = self._buffer.find(b"\r\n", 0, size)
-        if end < 0 and size <= MAX_TARGET_BYTES + 64:
+        if end < 0 and size < _MAX_START_LINE_BYTES + 2:
             return
         self._check_start_line(bytes(self._buffer[: end if end >= 0 else size]))
         self._line_checked = True
@@ -146,7 +162,9 @@ class HeadBuffer:
     def _reset(self, size: int) -> None:
         del self._buffer[:size]
         self._scanned = 0
+        self._lines = 0
         self._line_checked = False
+        self._empty_line_seen = False
 
 
 def check_request_line(line: bytes) -> None:
@@ -155,7 +173,7 @@ def check_request_line(line: bytes) -> None:
     Raises:
         ClientProtocolError: 400, 414 (target too long) or 505 (another version).
     """
-    if len(line) > MAX_TARGET_BYTES + 64:
+    if len(line) > _MAX_START_LINE_BYTES:
         raise refuse_request(f"request-target longer than {MAX_TARGET_BYTES} octets", 414, "T3")
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
@@ -170,7 +188,7 @@ def check_status_line(line: bytes) -> None:
     Raises:
         UpstreamProtocolError: anything else, HTTP/0.9 included.
     """
-    if _STATUS_LINE.fullmatch(line) is None:
+    if len(line) > _MAX_START_LINE_BYTES or _STATUS_LINE.fullmatch(line) is None:
         raise refuse_response("malformed status line")
 
 
@@ -182,15 +200,12 @@ def split_head(head: bytes, refuse: Refuse) -> tuple[bytes, Headers]:
         refuse: makes the error.
 
     Raises:
-        ClientProtocolError: or what `refuse` makes: 400 for grammar, 431 for
-            more than `MAX_FIELDS` fields.
+        ClientProtocolError: or what `refuse` makes: 400.
     """
     start = head.index(b"\r\n") + 2
     if not _FIELDS.fullmatch(head, start):
         raise _field_error(head[start:-4].split(b"\r\n"), refuse)
     lines = head[:-4].split(b"\r\n")
-    if len(lines) - 1 > MAX_FIELDS:
-        raise refuse(f"more than {MAX_FIELDS} fields", 431, "T3")
     fields = [line.split(b":", 1) for line in lines[1:]]
     return lines[0], tuple((name, value.strip(b" \t")) for name, value in fields)
 
@@ -206,7 +221,8 @@ def _field_error(lines: list[bytes], refuse: Refuse) -> WsproxyError:
 
 
 _SPACE_BEFORE_COLON = re.compile(rb"(?<=\r\n)(" + _TOKEN + rb")[ \t]+:")
-_FOLD = re.compile(rb"[ \t]*\r\n[ \t]+")
+# White space before the line end stays: to look for it costs quadratic time.
+_FOLD = re.compile(rb"\r\n[ \t]++")
 
 
 def tidy_response_head(head: bytes) -> bytes:

@@ -80,19 +80,19 @@ def _read_target(method: str, raw: bytes) -> tuple[RequestKind, Target]:
 
 
 def _read_framing(headers: Headers, version: str) -> Body:
-    codings = transfer_codings(headers)
-    has_coding = bool(values(headers, b"transfer-encoding"))
+    coding = [value.lower() for value in values(headers, b"transfer-encoding")]
     length = content_length(headers, refuse_request, row="T4")
-    if not has_coding:
+    if not coding:
         return _NO_BODY if length is None else Body(BodyKind.LENGTH, length)
     if version == "1.0":
         raise ClientProtocolError("Transfer-Encoding in HTTP/1.0", row="T4")
     if length is not None:
         raise ClientProtocolError("Transfer-Encoding together with Content-Length", row="T4")
-    if codings != [b"chunked"]:
-        # RFC 9112 §6.3: 400 when chunked is not the final coding, or stands
-        # there twice; §6.1: 501 for a coding that is not understood.
-        misplaced = not codings or b"chunked" in codings[:-1]
+    if coding != [b"chunked"]:
+        # RFC 9112 §6.3: 400 when chunked is not the final coding, stands there
+        # twice or is oddly written; §6.1: 501 for a coding that is not understood.
+        codings = transfer_codings(headers)
+        misplaced = codings in ([], [b"chunked"]) or b"chunked" in codings[:-1]
         raise ClientProtocolError(
             "Transfer-Encoding other than chunked", status=400 if misplaced else 501, row="T4"
         )

@@ -6,10 +6,16 @@ from dataclasses import dataclass
 
 from wsproxy.errors import UpstreamProtocolError
 from wsproxy.model import Body, BodyKind, Headers
-from wsproxy.protocol.fields import content_length, has_token, transfer_codings, values
+from wsproxy.protocol.fields import (
+    content_length,
+    framing,
+    has_token,
+    transfer_codings,
+    values,
+)
 from wsproxy.protocol.head import refuse_response
 
-__all__ = ["Response", "interpret_response"]
+__all__ = ["Response", "announced_framing", "interpret_response"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,3 +88,16 @@ def _read_framing(headers: Headers, version: str, status: int, method: str) -> B
     if length is not None:
         return Body(BodyKind.LENGTH, length)
     return Body(BodyKind.UNTIL_CLOSE)
+
+
+def announced_framing(response: Response, method: str) -> list[tuple[bytes, bytes]]:
+    """The framing field for the client, written by us like every other.
+
+    The answer to HEAD and a 304 have no body, but may say how long it would be
+    (RFC 9110 §8.6); a 204 must not.  `method` is the request's.
+    """
+    describes = response.status == 304 or (method == "HEAD" and response.status != 204)
+    if response.body.kind is not BodyKind.NONE or not describes:
+        return framing(response.body)
+    length = content_length(response.headers, refuse_response, row="T19")
+    return [] if length is None else framing(Body(BodyKind.LENGTH, length))

@@ -1,0 +1,1 @@
+"""The story: from an accepted connection through the gate to an answer or a tunnel."""

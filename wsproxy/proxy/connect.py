@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
+import trio
+
 from wsproxy.model import CloseReason, ProxyRequest, Side
 from wsproxy.net.streams import TcpStream
 from wsproxy.observe.exchange import Exchange
@@ -73,6 +75,9 @@ async def run_tunnel(tunnel: OpenTunnel, runtime: Runtime) -> None:
         )
         exchange.bytes_up, exchange.bytes_down = summary.bytes_up, summary.bytes_down
         exchange.end(summary.closed_by, summary.reason)
-    finally:
+    except trio.Cancelled:
         exchange.end(Side.PROXY, CloseReason.DRAINED)
+        raise
+    finally:
+        exchange.end(Side.PROXY, CloseReason.INTERNAL)
         runtime.log("access", exchange)

@@ -145,17 +145,20 @@ class _Upload:
         self.upstream = upstream
         self.error: WsproxyError | None = None
         self.withheld = request.expects_continue
+        self._over = False
         self.response_deadline: trio.CancelScope | None = None
 
     async def run(self) -> None:
         """Sends the body to its end, or to the end of somebody's patience."""
         try:
             while not await self._step():
-                self._grant_time()
+                self.grant_time()
         except (UpstreamClosed, UpstreamTimeout):
             pass
         except WsproxyError as error:
             self.error = error
+        self._over = True
+        self.grant_time()
 
     async def _step(self) -> bool:
         """Moves one piece; True when that was the last."""
@@ -179,11 +182,17 @@ class _Upload:
         await self.upstream.send(http.end_request(trailers), timeout_s=timeouts.body_s)
         return True
 
-    def _grant_time(self) -> None:
-        """The origin's time to answer counts from the last octet it was given."""
+    def grant_time(self) -> None:
+        """Moves the deadline of the origin's answer.
+
+        Its time counts from the last octet it gets.  While the client owes the
+        next one, it is the client's time that runs, and must end first.
+        """
         if self.response_deadline is not None:
-            timeout_s = self._session.runtime.timeouts.response_head_s
-            self.response_deadline.deadline = trio.current_time() + timeout_s
+            timeouts = self._session.runtime.timeouts
+            owed_s = 0.0 if self._over or self.withheld else timeouts.body_s
+            patience_s = timeouts.response_head_s + owed_s
+            self.response_deadline.deadline = trio.current_time() + patience_s
 
 
 async def _both_ways(
@@ -218,6 +227,7 @@ async def _download(
     upstream = upload.upstream
     timeout_s = session.runtime.timeouts.response_head_s
     with deadline(timeout_s, _silent_origin) as upload.response_deadline:
+        upload.grant_time()
         response = await read_final(session, request, upstream, upload)
     upload.response_deadline = None
     if response.status == 101:
@@ -238,13 +248,14 @@ async def read_final(
         UpstreamProtocolError: no response to relay, or a flood of interim ones.
         UpstreamClosed: the connection ended first.
     """
-    for _ in range(_MAX_INTERIM):
+    for _ in range(_MAX_INTERIM + 1):
         response = await upstream.next_event(timeout_s=math.inf)
-        assert isinstance(response, Response), "heads come first"  # noqa: S101
+        assert isinstance(response, Response), "heads come first"
         if not response.is_interim:
             break
         if upload is not None and response.status == 100:
             upload.withheld = False
+            upload.grant_time()
         if request.version == "1.1":
             fields = _response_fields(session, response)
             http = session.client.http
@@ -297,7 +308,7 @@ async def relay_response(
         if isinstance(event, h11.Data):
             data = client.http.send_data(event.data)
         else:
-            assert isinstance(event, h11.EndOfMessage)  # noqa: S101 - nothing else follows a head
+            assert isinstance(event, h11.EndOfMessage)
             if request.version == "1.1" and response.body.kind is BodyKind.CHUNKED:
                 trailers = safe_trailers(event.headers.raw_items(), response.headers)
             data = client.http.end_response(trailers)

@@ -106,33 +106,33 @@ async def _wait_for_request(session: Session, *, first: bool) -> float | None:
 
     A connection that never said anything still leaves a record.
     """
-    runtime, client = session.runtime, session.client
-    timeouts = runtime.timeouts
+    http = session.client.http
     opened_at = trio.current_time()
-    if client.http.has_data():
-        return opened_at
     by, reason = Side.CLIENT, CloseReason.EOF
-    patience_s = timeouts.request_head_s if first else timeouts.keep_alive_s
-    with trio.move_on_after(patience_s) as scope:
-        if runtime.drain.draining:
-            scope.cancel()
-        runtime.drain.waiting.add(scope)
-        try:
-            await client.receive_more()
-        except ClientGone:
-            reason = CloseReason.RESET
-        finally:
-            runtime.drain.waiting.discard(scope)
-    if client.http.has_data():
+    try:
+        if not http.has_data() and not session.client.receive_now():
+            reason = await _wait_for_data(session, first=first)
+            by = Side.CLIENT if reason is CloseReason.EOF else Side.PROXY
+    except ClientGone:
+        reason = CloseReason.RESET
+    if http.has_data():
         return trio.current_time()
-    if scope.cancelled_caught:
-        by = Side.PROXY
-        reason = CloseReason.DRAINED if runtime.drain.draining else CloseReason.TIMEOUT
     if first:
         exchange = Exchange(session.peer, opened_at)
         exchange.end(by, reason)
-        runtime.log("access", exchange)
+        session.runtime.log("access", exchange)
     return None
+
+
+async def _wait_for_data(session: Session, *, first: bool) -> CloseReason:
+    """Waits for the client to say anything; why it ended, if it did not."""
+    timeouts, drain = session.runtime.timeouts, session.runtime.drain
+    with trio.move_on_after(timeouts.request_head_s if first else timeouts.keep_alive_s) as scope:
+        with drain.interrupting(scope):
+            await session.client.receive_more()
+    if not scope.cancelled_caught:
+        return CloseReason.EOF
+    return CloseReason.DRAINED if drain.draining else CloseReason.TIMEOUT
 
 
 async def _serve_request(session: Session, exchange: Exchange) -> OpenTunnel | bool:
@@ -169,7 +169,7 @@ async def _read_head(session: Session, exchange: Exchange) -> ProxyRequest | Non
     )
     if event is None:
         return None
-    assert isinstance(event, ProxyRequest), "heads come first"  # noqa: S101
+    assert isinstance(event, ProxyRequest), "heads come first"
     exchange.begin(event, trio.current_time())
     return event
 
@@ -196,13 +196,20 @@ async def _refuse(
     )
     try:
         await session.answer(page, exchange, request=request, close=not go_on)
-        if request is not None and not request.expects_continue:
+        if request is not None and _body_is_coming(request, error):
             go_on = await session.discard_body() and go_on
         if not go_on:
             await session.client.linger()
     except WsproxyError:
         return False
     return go_on
+
+
+def _body_is_coming(request: ProxyRequest, error: Exception) -> bool:
+    """Whether the client is likely to send its body on: it sent none that broke, and waits for no 100."""
+    return not request.expects_continue and not isinstance(
+        error, ClientProtocolError | ClientTimeout
+    )
 
 
 def _may_go_on_after(session: Session, request: ProxyRequest | None, error: Exception) -> bool:

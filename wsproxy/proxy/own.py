@@ -48,4 +48,5 @@ async def answer_for_origin(session: Session, request: ProxyRequest, exchange: E
 async def _finish(session: Session, request: ProxyRequest, exchange: Exchange, page: Page) -> bool:
     go_on = session.may_go_on(request) and not request.expects_continue
     await session.answer(page, exchange, request=request, close=not go_on)
-    return await session.discard_body() and go_on
+    # A client that was not told to continue may never send its body.
+    return not request.expects_continue and await session.discard_body() and go_on

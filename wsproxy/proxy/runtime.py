@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import trio
@@ -26,20 +27,27 @@ class Timeouts:
 
 
 class Drain:
-    """The proxy's way of stopping: no new requests, time for the ones that run.
-
-    `waiting` holds the scopes of connections that wait for a request; they are
-    cancelled when draining begins, since nothing is lost with them.
-    """
+    """The proxy's way of stopping: no new requests, time for the ones that run."""
 
     def __init__(self) -> None:
         self.draining = False
-        self.waiting: set[trio.CancelScope] = set()
+        self._waiting: set[trio.CancelScope] = set()
+
+    @contextmanager
+    def interrupting(self, scope: trio.CancelScope) -> Iterator[None]:
+        """Around a wait that loses nothing when it is cancelled because the proxy stops."""
+        if self.draining:
+            scope.cancel()
+        self._waiting.add(scope)
+        try:
+            yield
+        finally:
+            self._waiting.discard(scope)
 
     def begin(self) -> None:
         """From now on connections end with their current request."""
         self.draining = True
-        for scope in self.waiting:
+        for scope in self._waiting:
             scope.cancel()
 
 

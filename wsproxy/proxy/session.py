@@ -105,7 +105,7 @@ class Session:
     def take_upstream(self) -> UpstreamChannel:
         """Gives the upstream connection away, to become a tunnel's."""
         upstream, self.upstream = self.upstream, None
-        assert upstream is not None, "only after connect"  # noqa: S101 - a bug, not an input
+        assert upstream is not None, "only after connect"
         return upstream.channel
 
     def may_go_on(self, request: ProxyRequest) -> bool:
