@@ -114,7 +114,7 @@ class _Connection:
             raise self._refuse(str(error), error.error_status_hint, "T5") from error
 
     def _truncated(self) -> WsproxyError:
-        raise NotImplementedError
+        raise NotImplementedError  # pragma: no cover - each side has its own
 
     def _begin_body(self, body: Body) -> None:
         self._framer = BodyFramer(body, self._refuse)
@@ -129,13 +129,18 @@ class _Connection:
 
 
 class ServerConnection(_Connection):
-    """The side that faces a client: requests come in, responses go out."""
+    """The side that faces a client: requests come in, responses go out.
 
-    __slots__ = ()
+    Attributes:
+        ends_with_close: only the end of the connection ends the response (HTTP/1.0).
+    """
+
+    __slots__ = ("ends_with_close",)
     role = h11.SERVER
 
     def __init__(self) -> None:
         super().__init__(HeadBuffer(check_request_line, refuse_request), refuse_request)
+        self.ends_with_close = False
 
     def next_event(self) -> ProxyRequest | h11.Data | h11.EndOfMessage | Need:
         """The next thing the client said.
@@ -202,6 +207,8 @@ class ServerConnection(_Connection):
 
         The answer to HEAD has no body, whatever its head says (RFC 9110 §9.3.2).
         """
+        framed = any(name.lower() == b"content-length" for name, _value in headers)
+        self.ends_with_close = not framed and self._h11.their_http_version != b"1.1"
         return self._send(h11.Response(status_code=status, reason=reason, headers=headers))
 
     def send_interim(self, status: int, reason: bytes, headers: Fields) -> bytes:

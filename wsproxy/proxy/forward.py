@@ -167,9 +167,12 @@ class _Upload:
         if self.withheld:
             # The client waits for the origin's 100; its own patience is shorter.
             patience_s += timeouts.response_head_s
-        event = await self._session.client.next_event(
-            timeout_s=patience_s, slow="the client stopped in the middle of its request"
-        )
+        client = self._session.client
+        event = None
+        if not client.http.request_complete:  # as it is when the request is repeated
+            event = await client.next_event(
+                timeout_s=patience_s, slow="the client stopped in the middle of its request"
+            )
         self.withheld = False
         http = self.upstream.http
         if isinstance(event, h11.Data):
@@ -208,12 +211,11 @@ async def _both_ways(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run_upload)
         try:
-            await _download(session, request, exchange, upload)
+            response = await _download(session, request, exchange, upload)
+            if upload.withheld or _refuses_body(response):
+                nursery.cancel_scope.cancel()
         except WsproxyError as error:
             failure = error
-            nursery.cancel_scope.cancel()
-        if upload.withheld:
-            # Answered without a 100: the body will not come (RFC 9110 §10.1.1).
             nursery.cancel_scope.cancel()
     if upload.error is not None:
         raise upload.error
@@ -221,9 +223,19 @@ async def _both_ways(
         raise failure
 
 
+def _refuses_body(response: Response) -> bool:
+    """Whether upstream does not want the rest of the request (RFC 9112 §9.5).
+
+    "If the client sees a response that indicates the server does not wish to
+    receive the message body and is closing the connection, the client SHOULD
+    immediately cease transmitting the body".
+    """
+    return response.status >= 300 and not response.keep_alive
+
+
 async def _download(
     session: Session, request: ProxyRequest, exchange: Exchange, upload: _Upload
-) -> None:
+) -> Response:
     upstream = upload.upstream
     timeout_s = session.runtime.timeouts.response_head_s
     with deadline(timeout_s, _silent_origin) as upload.response_deadline:
@@ -234,6 +246,7 @@ async def _download(
         raise UpstreamProtocolError("101 that nobody asked for")
     close = not session.may_go_on(request) or upload.withheld
     await relay_response(session, request, exchange, response, upstream, close=close)
+    return response
 
 
 async def read_final(

@@ -80,8 +80,10 @@ async def _turn_away(session: Session, error: LimitReached) -> None:
             else:
                 exchange.fail(error)
                 exchange.end(*_blame(error))
+            runtime.log("access", exchange)
+            if polite:
+                await session.client.linger()
     finally:
-        runtime.log("access", exchange)
         session.close()
 
 
@@ -94,6 +96,8 @@ async def _converse(session: Session) -> OpenTunnel | None:
             if isinstance(outcome, OpenTunnel):
                 return outcome
             if not outcome or not session.client.http.start_next_request():
+                session.drop_upstream()
+                await session.client.linger()
                 break
             first = False
         return None
@@ -143,8 +147,6 @@ async def _serve_request(session: Session, exchange: Exchange) -> OpenTunnel | b
         request = await _read_head(session, exchange)
         if request is not None:
             outcome = await STORIES[request.kind](session, request, exchange)
-            if outcome is False:
-                await session.client.linger()
     except WsproxyError as error:
         outcome = await _refuse(session, request, exchange, error)
     except Exception as error:
@@ -198,8 +200,6 @@ async def _refuse(
         await session.answer(page, exchange, request=request, close=not go_on)
         if request is not None and _body_is_coming(request, error):
             go_on = await session.discard_body() and go_on
-        if not go_on:
-            await session.client.linger()
     except WsproxyError:
         return False
     return go_on

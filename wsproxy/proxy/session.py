@@ -157,10 +157,14 @@ class Session:
         return http.request_complete
 
     def abort(self) -> None:
-        """Resets the client's connection, so that what it has does not look complete."""
-        linger = struct.pack("ii", 1, 0)
-        sock = self.client.stream.sock
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        """Ends the client's connection so that what it has does not look complete.
+
+        A response whose end is the end of the connection needs a reset for
+        that; all others show it by their framing, and keep what is on its way.
+        """
+        if self.client.http.ends_with_close:
+            linger = struct.pack("ii", 1, 0)
+            self.client.stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.client.close()
 
     def close(self) -> None:
