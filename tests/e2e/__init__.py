@@ -1,0 +1,1 @@
+"""Real clients and real servers on both sides of the running proxy."""

@@ -1,0 +1,115 @@
+"""Servers, proxies and clients that the end-to-end tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.proxy_process import ProxyProcess, add_user, start_proxy
+
+from .clients import Credentials, Java, compile_java, install_node_packages
+from .observed import ALICE, OPEN, SECURED, ObservedProxy
+from .origins import (
+    Certificates,
+    EchoServer,
+    Nginx,
+    make_certificates,
+    run_application,
+    run_echo_server,
+    run_nginx,
+)
+from .wire import RawOrigin
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """What the TLS servers present and the clients trust."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def application() -> Iterator[int]:
+    """Port of the application that describes the requests it gets."""
+    with run_application() as port:
+        yield port
+
+
+@pytest.fixture(scope="session")
+def echo(certificates: Certificates) -> Iterator[EchoServer]:
+    """The WebSocket server."""
+    with run_echo_server(certificates) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def nginx(
+    tmp_path_factory: pytest.TempPathFactory,
+    certificates: Certificates,
+    application: int,
+    echo: EchoServer,
+) -> Iterator[Nginx]:
+    """Debian's nginx in front of the application."""
+    directory = tmp_path_factory.mktemp("nginx")
+    with run_nginx(directory, certificates, application=application, echo=echo.port) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def java(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Java:
+    """The JDK's own client, compiled once."""
+    return compile_java(tmp_path_factory.mktemp("classes"), certificates.authority)
+
+
+@pytest.fixture(scope="session")
+def node_packages() -> None:
+    """The Node.js packages, at the versions of the lock file."""
+    install_node_packages()
+
+
+def _run(configuration: str, directory: Path) -> Iterator[ProxyProcess]:
+    with start_proxy(configuration, directory) as process:
+        yield process
+        assert process.is_running(), process.stderr
+        assert "Traceback" not in process.stderr, process.stderr
+        assert process.terminate() == 0
+
+
+@pytest.fixture(scope="module")
+def open_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
+    """A proxy that lets anybody through, for one module; it must end well at the end of it."""
+    yield from _run(OPEN, tmp_path_factory.mktemp("open"))
+
+
+@pytest.fixture(scope="module")
+def secured_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
+    """The same for a proxy that wants Alice's credentials."""
+    directory = tmp_path_factory.mktemp("secured")
+    add_user(directory / "users", ALICE.user, ALICE.password)
+    yield from _run(SECURED, directory)
+
+
+@pytest.fixture
+def proxy(open_process: ProxyProcess) -> ObservedProxy:
+    """The open proxy, with an eye on the records of this test."""
+    return ObservedProxy(open_process)
+
+
+@pytest.fixture
+def secured(secured_process: ProxyProcess) -> ObservedProxy:
+    """The proxy that wants credentials, with an eye on the records of this test."""
+    return ObservedProxy(secured_process)
+
+
+@pytest.fixture
+def origin() -> Iterator[RawOrigin]:
+    """An origin that the test answers for by hand."""
+    with RawOrigin() as server:
+        yield server
+
+
+@pytest.fixture
+def wrong_password() -> Credentials:
+    """Credentials that are refused."""
+    return Credentials(ALICE.user, "not it")
