@@ -180,7 +180,10 @@ class ProxyRequest:
 
     def field(self, name: bytes) -> bytes | None:
         """The first value of field `name` (lower-case), or None."""
-        return next((value for key, value in self.headers if key.lower() == name), None)
+        for key, value in self.headers:
+            if key.lower() == name:
+                return value
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ class Door:
         return found
 
     def _of(self, event: str) -> list[Record]:
-        return [record for kind, record in self.all_records if kind == event]
+        return [dict(record) for kind, record in self.all_records if kind == event]
 
     def close_wires(self) -> None:
         """Closes the test's end of every connection."""

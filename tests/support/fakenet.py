@@ -95,7 +95,8 @@ class FakeNetwork(Resolver):
         address = addresses[0]
         self.dialled.append(f"{address}:{port}")
         await trio.lowlevel.checkpoint()
-        host = self.hosts.get((str(address), port), ConnectRefused("the target refused"))
+        refused = ConnectRefused("the target refused the connection")
+        host = self.hosts.get((str(address), port), refused)
         if isinstance(host, Exception):
             raise host
         sock = host.connect()
@@ -103,11 +104,12 @@ class FakeNetwork(Resolver):
         return sock, address
 
     def close(self) -> None:
-        """Closes the test's end of every connection."""
+        """Closes the test's end of every connection; nobody listens any more."""
         for host in self.hosts.values():
             if isinstance(host, FakeOrigin):
                 for wire in host.wires:
                     wire.closes()
+        self.hosts.clear()
 
 
 class _ScriptedSocket:

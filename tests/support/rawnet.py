@@ -173,7 +173,7 @@ class Exchange:
 
     Attributes:
         received: every octet from the proxy.
-        ended: ``eof``, ``reset``, or None when the guard passed first: a hang.
+        ended: ``eof``, ``reset``, ``enough``, or None when the guard passed first: a hang.
     """
 
     received: bytes = b""
@@ -188,6 +188,7 @@ async def exchange(
     eof: bool = False,
     guard_s: float = 8.0,
     gate: Callable[[], Awaitable[None]] | None = None,
+    enough: bytes | None = None,
 ) -> Exchange:
     """Connects, sends all pieces each in a write of its own, and reads until the peer ends.
 
@@ -200,6 +201,7 @@ async def exchange(
         eof: whether to shut down the write side after the last piece.
         guard_s: give up after this time.
         gate: awaited for every empty piece.
+        enough: hang up once this has come, and call the end ``enough``.
     """
     result = Exchange()
     with trio.socket.socket() as sock:
@@ -209,7 +211,7 @@ async def exchange(
             await sock.connect(address)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_send_pieces, sock, pieces, eof, gate)
-                await _receive_all(sock, result)
+                await _receive_all(sock, result, enough)
                 nursery.cancel_scope.cancel()
     return result
 
@@ -234,8 +236,13 @@ async def _send_pieces(
             raise
 
 
-async def _receive_all(sock: trio.socket.SocketType, result: Exchange) -> None:
+async def _receive_all(
+    sock: trio.socket.SocketType, result: Exchange, enough: bytes | None
+) -> None:
     while True:
+        if enough is not None and enough in result.received:
+            result.ended = "enough"
+            return
         try:
             data = await sock.recv(RECEIVE_BYTES)
         except OSError as error:

@@ -73,7 +73,8 @@ class Wire:
 
     async def expects(self, data: bytes) -> None:
         """Exactly these octets come next."""
-        assert await self.reads(len(data)) == data
+        came = await self.reads(len(data))
+        assert came == data, f"expected {data!r}, got {came!r}"
 
     async def reads(self, size: int) -> bytes:
         """The next `size` octets; fewer when no more come."""
@@ -112,7 +113,8 @@ class Wire:
 
     async def ends(self) -> None:
         """The stream ends in order, and nothing comes before that."""
-        assert await self.reads_rest() == b""
+        came = await self.reads_rest()
+        assert came == b"", f"expected the end, got {came!r}"
 
     async def breaks(self) -> bytes:
         """What comes until the connection is reset; an orderly end fails."""

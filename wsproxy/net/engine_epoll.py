@@ -9,6 +9,7 @@ task that wakes once, with the summary.
 
 What edge-triggered asks of us:
 
+* Free space in a sink is watched from the first time it was missed.
 * An edge comes once.  A batch that was polled is handled to its end before the
   loop is left, and a pump that stops early for fairness goes on a list of its
   own (`_turns`), because no event will bring it back.
@@ -45,7 +46,7 @@ __all__ = ["EpollEngine"]
 assert sys.platform == "linux"
 
 _OUT, _ERR = select.EPOLLOUT, select.EPOLLERR
-_EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
+_EVENTS = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
 _READABLE = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP
 _NO_MORE_EDGES = select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
@@ -64,7 +65,7 @@ _COARSE = 1 / 32
 _LATE_MIN_S, _LATE_MAX_S = 0.02, 5.0
 """Bounds of that lateness."""
 
-_SOURCE, _TURN, _ENDED = Step.SOURCE, Step.TURN, Step.ENDED
+_SOURCE, _SINK, _TURN, _ENDED = Step.SOURCE, Step.SINK, Step.TURN, Step.ENDED
 _SOURCE_BROKE, _SINK_BROKE = Step.SOURCE_BROKE, Step.SINK_BROKE
 
 
@@ -254,6 +255,8 @@ class EpollEngine:
             return
         if step is _TURN:
             self._turns[pump] = tunnel
+        elif step is _SINK:
+            self._watch_sink(pump)
         elif step is _ENDED:
             if tunnel.first_end is None:
                 tunnel.first_end = Side.CLIENT if pump is tunnel.up else Side.UPSTREAM
@@ -268,13 +271,26 @@ class EpollEngine:
         assert self._epoll is not None
         fds = tunnel.client_fd, tunnel.upstream_fd
         self._table.extend([None] * (max(fds) + 1 - len(self._table)))
-        for fd in fds:
-            self._epoll.register(fd, _EVENTS)
+        for fd, writer in zip(fds, (tunnel.down, tunnel.up), strict=True):
+            writer.sink_watched = writer.blocked
+            self._epoll.register(fd, _EVENTS | _OUT if writer.blocked else _EVENTS)
         for fd in fds:
             self._table[fd] = tunnel
         # To move a deadline costs more than all the rest here, and is seldom needed.
         if (look_at := tunnel.look_at()) < self._alarm.deadline:
             self._alarm.deadline = look_at
+
+    def _watch_sink(self, pump: Pump) -> None:
+        """Have the sink's free space announced, from the first time it is missed.
+
+        Watched from the start, every new tunnel would wake the engine twice to
+        say that nothing is in its way.  A change asks the kernel for what is
+        there already, so the space that came meanwhile is announced too.
+        """
+        if not pump.sink_watched:
+            assert self._epoll is not None
+            pump.sink_watched = True
+            self._epoll.modify(pump.sink.fileno(), _EVENTS | _OUT)
 
     def _break(self, tunnel: _Tunnel, pump: Pump) -> None:
         """End a relay whose connection broke at the source of `pump`."""

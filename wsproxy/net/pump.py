@@ -89,6 +89,7 @@ class Pump:
         source_broken: the source's connection is known to be broken, so its
             end of stream is none.
         ended: end of stream was passed on.
+        sink_watched: for the engine: it hears of free space in the sink.
     """
 
     __slots__ = (
@@ -102,6 +103,7 @@ class Pump:
         "ended",
         "moved_at",
         "sink",
+        "sink_watched",
         "source",
         "source_broken",
     )
@@ -117,6 +119,7 @@ class Pump:
         self.draining = False
         self.source_broken = False
         self.ended = False
+        self.sink_watched = False
         self._room = room
         self._held: memoryview | None = memoryview(early) if early else None
         self._pipe: Pipe | None = None

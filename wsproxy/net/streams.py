@@ -25,11 +25,10 @@ def is_exhausted(error: OSError) -> bool:
 
 
 def tune(sock: socket.socket) -> None:
-    """Prepares a connected socket: non-blocking, no Nagle delay, dead peers noticed."""
+    """Prepares a TCP socket: non-blocking, no Nagle delay, dead peers noticed."""
     sock.setblocking(False)
-    if sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 class TcpStream(trio.abc.HalfCloseableStream):

@@ -47,17 +47,21 @@ def format_json(event: str, exchange: Exchange, at: float, now: float) -> bytes:
         "bytes_up": exchange.bytes_up,
         "bytes_down": exchange.bytes_down,
         "durations_ms": {
-            "head": exchange.head_ms,
-            "authenticate": exchange.authenticate_ms,
-            "resolve": exchange.resolve_ms,
-            "connect": exchange.connect_ms,
-            "first_byte": exchange.first_byte_ms,
-            "total": milliseconds(exchange.began_at, now),
+            "head": _rounded(exchange.head_ms),
+            "authenticate": _rounded(exchange.authenticate_ms),
+            "resolve": _rounded(exchange.resolve_ms),
+            "connect": _rounded(exchange.connect_ms),
+            "first_byte": _rounded(exchange.first_byte_ms),
+            "total": _rounded(milliseconds(exchange.began_at, now)),
         },
         "closed_by": exchange.closed_by.value if exchange.closed_by else None,
         "reason": exchange.reason.value if exchange.reason else None,
     }
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _rounded(duration_ms: float | None) -> float | None:
+    return None if duration_ms is None else round(duration_ms, 3)
 
 
 # Squid's and Apache's logs are read by splitting at spaces and quotes.

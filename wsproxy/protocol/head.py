@@ -43,6 +43,11 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _FIELD = rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*+\r\n)"
 _FIELDS = re.compile(_FIELD + rb"*+\r\n")
 _REQUEST_LINE = re.compile(_TOKEN + rb" [\x21-\x7e]++ HTTP/(\d\.\d)")
+# All of that in one, for the head that comes in one piece and has nothing odd.
+# Bounded so that its start line is never longer than `_MAX_START_LINE_BYTES`.
+_WHOLE_REQUEST = re.compile(
+    _TOKEN[:-2] + rb"{1,48}+ [\x21-\x7e]{1,16384}+ HTTP/1\.[01]\r\n" + _FIELD + rb"{0,128}+\r\n"
+)
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9]\d\d(?: [\t\x20-\x7e\x80-\xff]*+)?")
 # Everything no head may contain: a line feed without its carriage return, a
 # carriage return without its line feed (but one at the very end may still get
@@ -114,6 +119,12 @@ class HeadBuffer:
                 it: this can not become an acceptable head any more.
         """
         buffer = self._buffer
+        if not self._scanned and self._refuse is refuse_request:
+            good = _WHOLE_REQUEST.match(buffer)
+            if good is not None and good.end() <= MAX_HEAD_BYTES:
+                head = bytes(good[0])
+                self._reset(len(head))
+                return head
         if not self._empty_line_seen and not self._line_checked and buffer.startswith(b"\r\n"):
             # RFC 9112 §2.2: a server "SHOULD ignore at least one empty line".
             del buffer[:2]

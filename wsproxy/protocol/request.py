@@ -15,6 +15,8 @@ __all__ = ["interpret_request"]
 
 _OWN_HOST = Host("wsproxy")
 _NO_BODY = Body(BodyKind.NONE)
+_FRAMING = frozenset({b"transfer-encoding", b"content-length"})
+_MANNERS = frozenset({b"connection", b"proxy-connection"})
 
 
 def interpret_request(line: bytes, headers: Headers) -> ProxyRequest:
@@ -30,8 +32,10 @@ def interpret_request(line: bytes, headers: Headers) -> ProxyRequest:
     """
     raw_method, raw_target, raw_version = line.split(b" ")
     version = "1.1" if raw_version == b"HTTP/1.1" else "1.0"
+    # Most requests have few of the fields that matter here: look for those only.
+    present = {name.lower() for name, _value in headers}
     _check_host(headers, version)
-    if len(values(headers, b"proxy-authorization")) > 1:
+    if b"proxy-authorization" in present and len(values(headers, b"proxy-authorization")) > 1:
         raise ClientProtocolError("more than one Proxy-Authorization", row="T14")
     method = raw_method.decode("ascii")
     kind, target = _read_target(method, raw_target)
@@ -41,9 +45,11 @@ def interpret_request(line: bytes, headers: Headers) -> ProxyRequest:
         target=target,
         version=version,
         headers=headers,
-        body=_read_framing(headers, version),
-        keep_alive=version == "1.1" and not _wants_close(headers),
-        expects_continue=version == "1.1" and has_token(headers, b"expect", b"100-continue"),
+        body=_NO_BODY if present.isdisjoint(_FRAMING) else _read_framing(headers, version),
+        keep_alive=version == "1.1" and (present.isdisjoint(_MANNERS) or not _wants_close(headers)),
+        expects_continue=version == "1.1"
+        and b"expect" in present
+        and has_token(headers, b"expect", b"100-continue"),
     )
     if kind is RequestKind.CONNECT:
         _check_connect(request)

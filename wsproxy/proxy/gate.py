@@ -111,12 +111,15 @@ class Gate:
         identity = await self._authenticate(request, exchange)
         self._decide(request, identity, exchange)
         target = request.target
-        if connected is None:
+        addresses: Sequence[Address]
+        if connected is not None:
+            addresses = (connected,)
+        elif target.host.address is not None:
+            addresses = (target.host.address,)
+        else:
             began_at = trio.current_time()
             addresses = await self.resolver.resolve(target.host)
             exchange.resolve_ms = milliseconds(began_at, trio.current_time())
-        else:
-            addresses = (connected,)
         return Route(target, self._vet(target, addresses), self.connect_timeout_s)
 
     async def _authenticate(self, request: ProxyRequest, exchange: Exchange) -> Identity | None:

@@ -75,12 +75,14 @@ async def _turn_away(session: Session, error: LimitReached) -> None:
     exchange = Exchange(session.peer, trio.current_time())
     try:
         with runtime.occupancy.turning_away() as polite:
-            if polite:
-                await _refuse(session, None, exchange, error)
-            else:
-                exchange.fail(error)
-                exchange.end(*_blame(error))
-            runtime.log("access", exchange)
+            try:
+                if polite:
+                    await _refuse(session, None, exchange, error)
+                else:
+                    exchange.fail(error)
+                    exchange.end(*_blame(error))
+            finally:
+                runtime.log("access", exchange)
             if polite:
                 await session.client.linger()
     finally:
@@ -111,10 +113,10 @@ async def _wait_for_request(session: Session, *, first: bool) -> float | None:
     A connection that never said anything still leaves a record.
     """
     http = session.client.http
-    opened_at = trio.current_time()
-    by, reason = Side.CLIENT, CloseReason.EOF
+    by, reason, opened_at = Side.CLIENT, CloseReason.EOF, 0.0
     try:
         if not http.has_data() and not session.client.receive_now():
+            opened_at = trio.current_time()
             reason = await _wait_for_data(session, first=first)
             by = Side.CLIENT if reason is CloseReason.EOF else Side.PROXY
     except ClientGone:
@@ -122,7 +124,7 @@ async def _wait_for_request(session: Session, *, first: bool) -> float | None:
     if http.has_data():
         return trio.current_time()
     if first:
-        exchange = Exchange(session.peer, opened_at)
+        exchange = Exchange(session.peer, opened_at or trio.current_time())
         exchange.end(by, reason)
         session.runtime.log("access", exchange)
     return None

@@ -40,12 +40,13 @@ class Occupancy:
             raise LimitReached(
                 f"the proxy serves {self._connections} connections already", status=503
             )
-        if self._per_client is not None and self._by_client[client] >= self._per_client:
-            raise LimitReached(
-                f"this client has {self._per_client} connections already", status=429
-            )
+        if self._per_client is not None:
+            if self._by_client[client] >= self._per_client:
+                raise LimitReached(
+                    f"this client has {self._per_client} connections already", status=429
+                )
+            self._by_client[client] += 1
         self.open += 1
-        self._by_client[client] += 1
 
     @contextmanager
     def turning_away(self) -> Iterator[bool]:
@@ -59,6 +60,7 @@ class Occupancy:
     def leave(self, client: Address) -> None:
         """Gives the place back."""
         self.open -= 1
-        self._by_client[client] -= 1
-        if not self._by_client[client]:
-            del self._by_client[client]
+        if self._per_client is not None:
+            self._by_client[client] -= 1
+            if not self._by_client[client]:
+                del self._by_client[client]
