@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import h11
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.wire import Refused, every_split, octet_by_octet, refusal
+from tests.protocol.traces import Refused, every_split, octet_by_octet, refusal
 from wsproxy.errors import ClientProtocolError
 from wsproxy.model import Body, BodyKind
 from wsproxy.protocol.body import MAX_CHUNK_LINE_BYTES, BodyFramer
@@ -166,12 +167,10 @@ def test_the_worst_chunk_line_takes_no_time() -> None:
 
 
 @settings(deadline=None)
-@given(
-    length=st.integers(0, 40), data=st.binary(max_size=60), cuts=st.lists(st.integers(0, 60))
-)
+@given(length=st.integers(0, 40), data=st.binary(max_size=60), cuts=st.lists(st.integers(0, 60)))
 def test_a_length_is_kept_in_any_delivery(length: int, data: bytes, cuts: list[int]) -> None:
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    pieces = tuple(data[a:b] for a, b in zip(edges, edges[1:], strict=False))
+    pieces = tuple(data[a:b] for a, b in itertools.pairwise(edges))
     assert take(Body(BodyKind.LENGTH, length), pieces) == (
         min(length, len(data)),
         len(data) >= length,
@@ -186,9 +185,7 @@ chunk_sizes = st.builds(
 )
 line_tails = st.sampled_from([b"", b"", b" ", b"\t ", b";", b";a=b", b'; a="b;c" '])
 chunks = st.builds(
-    lambda size, tail, filler: (
-        size + tail + b"\r\n" + (filler * 30)[: int(size, 16)] + b"\r\n"
-    ),
+    lambda size, tail, filler: size + tail + b"\r\n" + (filler * 30)[: int(size, 16)] + b"\r\n",
     chunk_sizes,
     line_tails,
     st.sampled_from([b"a", b"\r\n", b"0\r\n\r\n", b"\x00\xff"]),

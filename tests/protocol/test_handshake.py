@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.wire import Refused, refusal
+from tests.protocol.traces import Refused, refusal
 from wsproxy.errors import ClientProtocolError, UpstreamProtocolError
 from wsproxy.model import Body, BodyKind, Headers, Host, ProxyRequest, RequestKind, Target
 from wsproxy.protocol.handshake import (

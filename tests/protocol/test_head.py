@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.wire import Refused, every_split, octet_by_octet, refusal
+from tests.protocol.traces import Refused, every_split, octet_by_octet, refusal
 from wsproxy.errors import ClientProtocolError, UpstreamProtocolError, WsproxyError
 from wsproxy.model import Headers
 from wsproxy.protocol.head import (
@@ -60,6 +61,7 @@ LEADING_SPACE = b" GET / HTTP/1.1\r\n"
 ODD_METHOD = b"G(T / HTTP/1.1\r\n"
 TWO_EMPTY_LINES = b"\r\n\r\nGET / HTTP/1.1\r\n\r\n"
 LONG_TARGET = LONGEST_LINE.replace(b"/", b"/a", 1) + b"\r\n"
+LONG_METHOD = b"G" * MAX_TARGET_BYTES + b" /" + b"a" * 64 + b" HTTP/1.1\r\nA: b\r\n\r\n"
 ENDLESS_LINE = b"GET /" + b"a" * (MAX_TARGET_BYTES + 64)
 TOO_MANY_FIELDS = b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * (MAX_FIELDS + 1) + b"\r\n"
 ENDLESS_FIELDS = b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * (MAX_FIELDS + 1)
@@ -130,6 +132,7 @@ def test_a_good_head_is_taken_whole_and_nothing_behind_it(head: bytes) -> None:
         (ODD_METHOD, 400, "T1"),
         (TWO_EMPTY_LINES, 400, "T1"),
         (LONG_TARGET, 414, "T3"),
+        (LONG_METHOD, 414, "T3"),
         (ENDLESS_LINE, 414, "T3"),
         (TOO_MANY_FIELDS, 431, "T3"),
         (ENDLESS_FIELDS, 431, "T3"),
@@ -157,6 +160,8 @@ def test_a_bad_head_is_refused_in_any_delivery(vector: bytes, status: int, row: 
         (TLS, 1),
         (BARE_LF, 15),
         (BARE_CR, 22),
+        (NUL, 21),
+        (DEL, 21),
         (HTTP2, 16),
         (TWO_SPACES, 17),
         (ENDLESS_LINE + b"a", MAX_TARGET_BYTES + 66),
@@ -315,7 +320,7 @@ def test_a_refused_response_is_502_whatever_the_rule() -> None:
 )
 def test_the_delivery_never_changes_the_outcome(data: bytes, cuts: list[int]) -> None:
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    pieces = tuple(data[a:b] for a, b in zip(edges, edges[1:], strict=False))
+    pieces = tuple(data[a:b] for a, b in itertools.pairwise(edges))
     whole, rest = take((data,))
     in_pieces, rest_in_pieces = take(pieces)
     if isinstance(whole, Refused):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.wire import Refused, every_split, hear_requests, octet_by_octet, refusal
+from tests.protocol.traces import Refused, every_split, hear_requests, octet_by_octet, refusal
 from wsproxy.errors import ClientProtocolError
 from wsproxy.model import Body, BodyKind, Host, ProxyRequest, RequestKind, Target
 from wsproxy.protocol.authority import parse_host
@@ -134,14 +134,18 @@ def refused_everywhere(vector: bytes, refused: Refused) -> None:
 
 
 NO_HOST = b"GET http://origin.example/ HTTP/1.1\r\n\r\n"
-TWO_HOSTS = b"GET http://origin.example/ HTTP/1.1\r\nHost: origin.example\r\nHost: b.example\r\n\r\n"
+TWO_HOSTS = (
+    b"GET http://origin.example/ HTTP/1.1\r\nHost: origin.example\r\nHost: b.example\r\n\r\n"
+)
 SAME_HOST_TWICE = b"GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\nhost: a.example\r\n\r\n"
 TWO_HOSTS_1_0 = TWO_HOSTS.replace(b"1.1", b"1.0")
 ODD_HOST = b"GET http://a.example/ HTTP/1.1\r\nHost: a/b@c, d\r\n\r\n"
 HOST_LIST = b"GET http://a.example/ HTTP/1.1\r\nHost: a.example, b.example\r\n\r\n"
 
 
-@pytest.mark.parametrize("vector", [NO_HOST, TWO_HOSTS, SAME_HOST_TWICE, TWO_HOSTS_1_0, ODD_HOST, HOST_LIST])
+@pytest.mark.parametrize(
+    "vector", [NO_HOST, TWO_HOSTS, SAME_HOST_TWICE, TWO_HOSTS_1_0, ODD_HOST, HOST_LIST]
+)
 def test_an_http_1_1_request_has_one_good_host(vector: bytes) -> None:
     refused_everywhere(vector, Refused(400, "T8"))
 
@@ -203,7 +207,11 @@ def test_framing_is_read(fields: bytes, body: Body) -> None:
     ],
 )
 def test_ambiguous_framing_is_refused(fields: bytes, status: int) -> None:
-    for vector in (get(fields), head(b"POST / HTTP/1.1", fields), head(b"CONNECT a:1 HTTP/1.1", fields)):
+    for vector in (
+        get(fields),
+        head(b"POST / HTTP/1.1", fields),
+        head(b"CONNECT a:1 HTTP/1.1", fields),
+    ):
         refused_everywhere(vector, Refused(status, "T4"))
 
 
@@ -241,7 +249,9 @@ def test_proxy_credentials_come_once() -> None:
         (b"GET / HTTP/1.0", b"Proxy-Connection: keep-alive\r\n", False),
     ],
 )
-def test_a_connection_goes_on_for_1_1_unless_closed(line: bytes, fields: bytes, keep_alive: bool) -> None:
+def test_a_connection_goes_on_for_1_1_unless_closed(
+    line: bytes, fields: bytes, keep_alive: bool
+) -> None:
     assert read(head(line, fields)).keep_alive is keep_alive
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.wire import Refused, every_split, hear_response, octet_by_octet, refusal
+from tests.protocol.traces import Refused, every_split, hear_response, octet_by_octet, refusal
 from wsproxy.errors import UpstreamProtocolError
 from wsproxy.model import Body, BodyKind
 from wsproxy.protocol.head import refuse_response, split_head
@@ -186,6 +186,4 @@ def test_what_is_accepted_ends_in_one_way_only(
     assert len(framing) < 2
     bodiless = method == "HEAD" or status < 200 or status in (204, 304)
     expected = {TE: CHUNKED, LENGTH: FIVE, b"Content-Length: 6\r\n": Body(BodyKind.LENGTH, 6)}
-    assert response.body == (
-        NONE if bodiless else expected[framing[0]] if framing else UNTIL_CLOSE
-    )
+    assert response.body == (NONE if bodiless else expected[framing[0]] if framing else UNTIL_CLOSE)

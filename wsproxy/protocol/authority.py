@@ -196,7 +196,7 @@ def _host_error(raw: bytes) -> ClientProtocolError:
 def _authority_error(raw: bytes) -> ClientProtocolError:
     if b"@" in raw:
         return ClientProtocolError("userinfo in a target is refused", row="T8")
-    if raw.count(b":") > 1 and b"[" not in raw:
+    if raw.count(b":") > 1 and b"[" not in raw and b"/" not in raw:
         return ClientProtocolError("an IPv6 address is written in brackets", row="T11")
     return ClientProtocolError("authority is not host:port", row="T8")
 

@@ -29,9 +29,9 @@ _HOP_BY_HOP = frozenset(
     b" proxy-authentication-control".split()
 )
 # Fields a `Connection` field may name but not remove: those that route, frame
-# or record the message, and those of a handshake that was just vetted.
+# or pace the message, and those of a handshake that was just vetted.
 _PROTECTED = frozenset(
-    b"host content-length via date sec-websocket-key sec-websocket-version"
+    b"host content-length via date expect sec-websocket-key sec-websocket-version"
     b" sec-websocket-accept sec-websocket-protocol sec-websocket-extensions".split()
 )
 # RFC 9110 §6.5.1: fields that frame, route, authenticate, modify the request,

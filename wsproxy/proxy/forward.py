@@ -27,14 +27,13 @@ from wsproxy.net.http1 import UpstreamChannel, deadline
 from wsproxy.observe.exchange import Exchange, milliseconds
 from wsproxy.protocol.fields import (
     end_to_end,
-    framing,
     loops,
     max_forwards,
     safe_trailers,
     to_upstream,
 )
 from wsproxy.protocol.http1 import Fields
-from wsproxy.protocol.response import Response
+from wsproxy.protocol.response import Response, announced_framing
 from wsproxy.proxy.own import answer_for_origin
 from wsproxy.proxy.session import Session
 
@@ -304,7 +303,7 @@ async def relay_response(
     """
     client, timeouts = session.client, session.runtime.timeouts
     fields = _response_fields(session, response)
-    fields += _announced_length(request, response)
+    fields += announced_framing(response, request.method)
     if not any(name.lower() == b"date" for name, _value in fields):
         fields.append((b"Date", formatdate(usegmt=True).encode("ascii")))
     if close:
@@ -329,15 +328,6 @@ async def relay_response(
         if isinstance(event, h11.EndOfMessage):
             return
         exchange.bytes_down += len(event.data)
-
-
-def _announced_length(request: ProxyRequest, response: Response) -> Fields:
-    """Content-Length and the like; for HEAD and 304 it describes the body that is not sent."""
-    if response.body.kind is not BodyKind.NONE:
-        return framing(response.body)
-    if request.method == "HEAD" or response.status == 304:
-        return [field for field in response.headers if field[0].lower() == b"content-length"]
-    return []
 
 
 def _silent_origin() -> WsproxyError:
