@@ -1,0 +1,1 @@
+"""Server-side request forgery: no spelling and no answer leads inside."""
