@@ -170,24 +170,28 @@ def _check_log_folder(config: Config) -> None:
         raise config.error(("logs", "access", "to"), f"the folder {folder} cannot be written to")
 
 
-def _raise_descriptor_limit(wanted: int) -> int:
-    """How many client connections the descriptor limit allows, after raising it as far as it goes."""
+def _affordable_connections(config: Config) -> int:
+    """``limits.connections``, or as many as there are descriptors for, after raising their limit."""
+    limits = config.settings.limits
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         hard = max(soft, 1 << 20)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # Two descriptors a connection: the client's and the upstream's.
-    possible = max(1, (hard - min(_RESERVED_DESCRIPTORS, hard // 4)) // 2)
-    if possible < wanted:
-        log.warning(
+    affordable = max(1, (hard - min(_RESERVED_DESCRIPTORS, hard // 4)) // 2)
+    if affordable < limits.connections:
+        # Who never asked for so many need not be told at every start.
+        asked_for = "connections" in limits.model_fields_set
+        log.log(
+            logging.WARNING if asked_for else logging.DEBUG,
             "limits.connections is %d, but %d file descriptors allow only %d; "
             "raise the limit of open files (ulimit -n)",
-            wanted,
+            limits.connections,
             hard,
-            possible,
+            affordable,
         )
-    return min(wanted, possible)
+    return min(limits.connections, affordable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +232,7 @@ def serve(config: Config, announce: Callable[[list[str]], None]) -> None:
     Raises:
         ConfigError: nothing was started.
     """
-    connections = _raise_descriptor_limit(config.settings.limits.connections)
+    connections = _affordable_connections(config)
     access = config.settings.logs.access
     try:
         sink = LineSink(open_destination(access.to))

@@ -198,6 +198,7 @@ class _Syslog:
     """The machine's syslog, one datagram a line."""
 
     def __init__(self, address: str = "/dev/log") -> None:
+        os.stat(address)  # the handler would begin without a syslog, too
         self._handler = _SyslogHandler(address)
         self._handler.ident = "wsproxy: "
         self._ahead = 0

@@ -1,0 +1,292 @@
+/* Load for a forward proxy: clients and their origin in one epoll loop on loopback.
+ *
+ * usage: load MODE PROXY_PORT TUNNELS SECONDS [CREDENTIALS]
+ *
+ *   bulk     the origin sends as fast as the client takes it, in every tunnel
+ *   echo     64 octets there and back, again and again, in every tunnel
+ *   connect  TUNNELS at a time: connect, CONNECT, 64 octets there and back, reset, next
+ *   idle     opens TUNNELS, says so on stdout, and holds them until stdin ends
+ *
+ * PROXY_PORT 0 leaves the proxy out: what this program can do by itself.
+ * CREDENTIALS is the base64 of name:password.
+ *
+ * One line of key=value: `work` and `seconds` of the measured part (without the
+ * first 0.3 s), `total_work` of the whole run, for whoever counts the proxy's
+ * processor time from outside; failed; latencies in microseconds.  The unit of
+ * work is an octet in bulk and a round trip elsewhere.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WARM_UP_S 0.3
+#define PING 64             /* octets of one echo */
+#define CHUNK (256 * 1024)  /* octets of one bulk write */
+#define TURNS 8             /* reads or writes before the next socket has its turn */
+#define MAX_LATENCIES 2000000
+
+enum kind { LISTENER, ORIGIN, STDIN, CLIENT };
+enum phase { CONNECTING, ASKED, OPEN };
+
+struct peer {
+  enum kind kind;
+  int fd;
+  enum phase phase;
+  int sends;        /* an origin that was asked for bulk */
+  size_t got;       /* of the head, then of the echo */
+  double began;
+  char head[512];
+};
+
+static enum { BULK = 'b', ECHO = 'e', CONNECT = 'c', IDLE = 'i' } mode;
+static int poller, proxy_port, origin_port, still_to_start, waiting_for_stdin;
+static char request[1024], data[CHUNK], sink[1 << 20];
+static unsigned long long work, opened, failed;
+static double *latencies;
+static size_t latency_count;
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static void fatal(const char *what) {
+  perror(what);
+  exit(1);
+}
+
+static struct peer *add(int fd, enum kind kind, unsigned events) {
+  struct peer *p = calloc(1, sizeof *p);
+  if (!p) fatal("calloc");
+  p->fd = fd;
+  p->kind = kind;
+  struct epoll_event event = {.events = events, .data.ptr = p};
+  if (epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event)) fatal("epoll_ctl");
+  return p;
+}
+
+static void wait_for(struct peer *p, unsigned events) {
+  struct epoll_event event = {.events = events, .data.ptr = p};
+  if (epoll_ctl(poller, EPOLL_CTL_MOD, p->fd, &event)) fatal("epoll_ctl");
+}
+
+static void end(struct peer *p) {
+  close(p->fd);
+  free(p);
+}
+
+static struct sockaddr_in loopback(int port) {
+  return (struct sockaddr_in){.sin_family = AF_INET,
+                              .sin_port = htons(port),
+                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+}
+
+static int tuned(int fd) {
+  int one = 1;
+  if (fd < 0) fatal("socket");
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  return fd;
+}
+
+static void start_client(void) {
+  int fd = tuned(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+  struct sockaddr_in to = loopback(proxy_port ? proxy_port : origin_port);
+  double began = now();
+  if (connect(fd, (void *)&to, sizeof to) && errno != EINPROGRESS) fatal("connect");
+  add(fd, CLIENT, EPOLLOUT)->began = began;
+}
+
+static void fail(struct peer *p) {
+  if (!failed++) fprintf(stderr, "a client failed in phase %d: %.80s\n", p->phase, p->head);
+  end(p);
+  if (mode == CONNECT) start_client();
+}
+
+static void say(struct peer *p, const void *octets, size_t length) {
+  if (send(p->fd, octets, length, MSG_NOSIGNAL) != (ssize_t)length) p->got = 0;
+}
+
+/* The tunnel stands. */
+static void begin(struct peer *p) {
+  opened++;
+  p->phase = OPEN;
+  p->got = 0;
+  if (mode != CONNECT) p->began = now();
+  if (mode == BULK) say(p, "B", 1);
+  if (mode == ECHO || mode == CONNECT) say(p, data, PING);
+  wait_for(p, EPOLLIN);
+}
+
+static void connected(struct peer *p) {
+  int error = 0;
+  socklen_t length = sizeof error;
+  getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &error, &length);
+  if (error) { fail(p); return; }
+  if (!proxy_port) { begin(p); return; }
+  p->phase = ASKED;
+  say(p, request, strlen(request));
+  wait_for(p, EPOLLIN);
+}
+
+static void answered(struct peer *p) {
+  ssize_t n = recv(p->fd, p->head + p->got, sizeof p->head - 1 - p->got, 0);
+  if (n < 0 && errno == EAGAIN) return;
+  if (n <= 0) { fail(p); return; }
+  p->got += n;
+  if (!strstr(p->head, "\r\n\r\n")) return;
+  if (strncmp(p->head + 8, " 200", 4)) { fail(p); return; }
+  begin(p);
+}
+
+static void take_bulk(struct peer *p) {
+  for (int turn = 0; turn < TURNS; turn++) {
+    ssize_t n = recv(p->fd, NULL, sizeof sink, MSG_TRUNC); /* counts without copying */
+    if (n < 0 && errno == EAGAIN) return;
+    if (n <= 0) { fail(p); return; }
+    work += n;
+  }
+}
+
+static void take_echo(struct peer *p) {
+  ssize_t n = recv(p->fd, sink, PING, 0);
+  if (n < 0 && errno == EAGAIN) return;
+  if (n <= 0) { fail(p); return; }
+  p->got += n;
+  if (p->got < PING) return;
+  work++;
+  if (latency_count < MAX_LATENCIES) latencies[latency_count++] = now() - p->began;
+  p->got = 0;
+  if (mode == ECHO) {
+    p->began = now();
+    say(p, data, PING);
+    return;
+  }
+  struct linger at_once = {1, 0}; /* no TIME_WAIT: ports would run out */
+  setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  end(p);
+  start_client();
+}
+
+static void client(struct peer *p) {
+  if (p->phase == CONNECTING) connected(p);
+  else if (p->phase == ASKED) answered(p);
+  else if (mode == BULK) take_bulk(p);
+  else if (mode == IDLE) fail(p); /* nobody speaks here: it is the end */
+  else take_echo(p);
+}
+
+static void accept_all(struct peer *p) {
+  int fd;
+  for (int turn = 0; turn < 64 && (fd = accept4(p->fd, NULL, NULL, SOCK_NONBLOCK)) >= 0; turn++)
+    add(tuned(fd), ORIGIN, EPOLLIN);
+}
+
+static void origin(struct peer *p) {
+  if (p->sends) {
+    for (int turn = 0; turn < TURNS; turn++) {
+      if (send(p->fd, data, sizeof data, MSG_NOSIGNAL) > 0) continue;
+      if (errno != EAGAIN) end(p);
+      return;
+    }
+    return;
+  }
+  ssize_t n = recv(p->fd, sink, sizeof sink, 0);
+  if (n < 0 && errno == EAGAIN) return;
+  if (n <= 0) { end(p); return; }
+  if (sink[0] == 'B') {
+    p->sends = 1;
+    wait_for(p, EPOLLOUT);
+  } else {
+    say(p, sink, n);
+  }
+}
+
+static int ascending(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static double percentile(double part) {
+  return latency_count ? latencies[(size_t)((latency_count - 1) * part)] * 1e6 : 0;
+}
+
+static void listen_as_origin(void) {
+  struct sockaddr_in at = loopback(0);
+  socklen_t length = sizeof at;
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  if (bind(fd, (void *)&at, sizeof at) || listen(fd, 4096)) fatal("listen");
+  getsockname(fd, (void *)&at, &length);
+  origin_port = ntohs(at.sin_port);
+  add(fd, LISTENER, EPOLLIN);
+}
+
+static void turn(int timeout_ms) {
+  struct epoll_event events[512];
+  int n = epoll_wait(poller, events, 512, timeout_ms);
+  for (int i = 0; i < n; i++) {
+    struct peer *p = events[i].data.ptr;
+    if (p->kind == LISTENER) accept_all(p);
+    else if (p->kind == ORIGIN) origin(p);
+    else if (p->kind == CLIENT) client(p);
+    else waiting_for_stdin = 0;
+  }
+}
+
+int main(int argc, char **argv) {
+  if (argc < 5 || !strchr("beci", argv[1][0])) {
+    fputs("usage: load bulk|echo|connect|idle PROXY_PORT TUNNELS SECONDS [CREDENTIALS]\n", stderr);
+    return 2;
+  }
+  mode = argv[1][0];
+  proxy_port = atoi(argv[2]);
+  unsigned long long tunnels = still_to_start = atoi(argv[3]);
+  struct rlimit files;
+  getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+  latencies = malloc(MAX_LATENCIES * sizeof *latencies);
+  memset(data, 'E', sizeof data);
+  poller = epoll_create1(0);
+  listen_as_origin();
+  int n = snprintf(request, sizeof request, "CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n",
+                   origin_port, origin_port);
+  if (argc > 5)
+    n += snprintf(request + n, sizeof request - n, "Proxy-Authorization: Basic %s\r\n", argv[5]);
+  snprintf(request + n, sizeof request - n, "\r\n");
+  if (mode == IDLE) {
+    add(0, STDIN, EPOLLIN);
+    waiting_for_stdin = 1;
+  }
+  double began = now(), measured_from = 0, length = atof(argv[4]);
+  unsigned long long work_before = 0;
+  int told = 0;
+  while (mode == IDLE ? waiting_for_stdin : !measured_from || now() < measured_from + length) {
+    for (int burst = 0; still_to_start && burst < 32; burst++, still_to_start--) start_client();
+    turn(still_to_start ? 1 : 50);
+    if (!measured_from && now() > began + WARM_UP_S) {
+      measured_from = now();
+      work_before = work;
+      latency_count = 0;
+    }
+    if (mode == IDLE && !told && opened + failed >= tunnels) {
+      told = printf("opened=%llu failed=%llu\n", opened, failed);
+      fflush(stdout);
+    }
+  }
+  if (mode == IDLE) return 0;
+  double seconds = now() - measured_from;
+  qsort(latencies, latency_count, sizeof *latencies, ascending);
+  printf("work=%llu seconds=%.4f total_work=%llu opened=%llu failed=%llu p50_us=%.0f p99_us=%.0f\n",
+         work - work_before, seconds, work, opened, failed, percentile(.5), percentile(.99));
+  return 0;
+}

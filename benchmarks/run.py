@@ -1,0 +1,318 @@
+"""wsproxy side by side with Squid, tinyproxy and Envoy, in one run on this machine.
+
+    python benchmarks/run.py [--sets open,guarded] [--modes bulk16,...] [--peers Squid,...]
+                             [--rounds 3] [--secs 1.5] [--write]
+
+Each proxy is pinned to one core and the load (`load.c`: clients and origin in one
+process) to another.  Rounds interleave the proxies, so a machine whose speed drifts
+is unfair to none of them.  What the figures mean: docs/benchmarks.md, into which
+`--write` puts the tables.  Installs what is missing (Debian's packages as root).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from peers import CACHE, CREDENTIALS, PEERS, PROJECT, Place, versions
+from process import LOAD_CORE, PROXY_CORE, Proxy, run_proxy
+
+DOCUMENT = PROJECT / "docs" / "benchmarks.md"
+LOAD = CACHE / "load"
+DIRECT = "no proxy"
+REFERENCE = "Squid"
+SETTLE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One thing that is measured.
+
+    Attributes:
+        title: for the table.
+        load: mode of the load generator.
+        tunnels: how many at a time.
+        unit: of the figure.
+        scale: from work a second to the unit.
+        cpu_unit: of the proxy's processor time for its unit of work.
+        cpu_scale: from seconds for a unit of work to that.
+    """
+
+    title: str
+    load: str
+    tunnels: int
+    unit: str
+    scale: float = 1.0
+    cpu_unit: str = ""
+    cpu_scale: float = 1.0
+
+
+MODES = {
+    "bulk16": Mode("bulk, 16 tunnels", "bulk", 16, "GB/s", 1e-9, "µs a MB", 1e12),
+    "bulk1": Mode("bulk, 1 tunnel", "bulk", 1, "GB/s", 1e-9, "µs a MB", 1e12),
+    "echo64": Mode("64-byte echo, 64 tunnels", "echo", 64, "k/s", 1e-3, "µs each", 1e6),
+    "connect16": Mode("new CONNECTs, 16 at a time", "connect", 16, "k/s", 1e-3, "µs each", 1e6),
+    "idle4000": Mode("memory of an idle tunnel, of 4000", "idle", 4000, "kB", 1e-3),
+}
+SETS = {
+    "open": ("No credentials, no access log", tuple(MODES)),
+    "guarded": ("Basic credentials, one rule, access log", ("echo64", "connect16", "idle4000")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One measurement, in the units of its mode."""
+
+    value: float
+    cpu: float | None = None
+    failed: int = 0
+
+
+Samples = dict[tuple[str, str], list[Sample]]
+"""By mode and proxy."""
+
+
+def load_command(mode: Mode, proxy: Proxy, seconds: float, *, guarded: bool) -> list[str]:
+    numbers = map(str, (proxy.port, mode.tunnels, seconds))
+    command = ["taskset", "-c", str(LOAD_CORE), str(LOAD), mode.load, *numbers]
+    return [*command, CREDENTIALS] if guarded else command
+
+
+def parse(line: str) -> dict[str, float]:
+    return {key: float(value) for key, value in (pair.split("=") for pair in line.split())}
+
+
+def measure_rate(mode: Mode, proxy: Proxy, seconds: float, *, guarded: bool) -> Sample:
+    before = proxy.cpu_s()
+    done = subprocess.run(
+        load_command(mode, proxy, seconds, guarded=guarded),
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=seconds + 20,
+        check=True,
+    )
+    used = proxy.cpu_s() - before
+    figures = parse(done.stdout)
+    total = figures["total_work"]
+    cpu = used / total * mode.cpu_scale if proxy.pid and total else None
+    rate = figures["work"] / figures["seconds"]
+    return Sample(rate * mode.scale, cpu, int(figures["failed"]))
+
+
+def measure_memory(mode: Mode, proxy: Proxy, *, guarded: bool) -> Sample:
+    before = proxy.pss_bytes()
+    load = subprocess.Popen(
+        load_command(mode, proxy, 0, guarded=guarded),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert load.stdin is not None
+    assert load.stdout is not None
+    try:
+        figures = parse(load.stdout.readline())
+        time.sleep(SETTLE_S)
+        held = proxy.pss_bytes() - before
+        load.stdin.close()
+        load.wait(20)
+    finally:
+        load.kill()
+        load.wait()
+    opened = figures["opened"] or 1
+    return Sample(held / opened * mode.scale, failed=int(figures["failed"]))
+
+
+def run_peer(name: str, folder: Path, *, guarded: bool) -> AbstractContextManager[Proxy]:
+    home = Path(tempfile.mkdtemp(dir=folder, prefix=f"{name}-"))
+    home.chmod(0o755)
+    log = folder / f"{home.name}.log"
+    return run_proxy(lambda port: PEERS[name](Place(port, home, guarded)), log, cwd=PROJECT)
+
+
+def take(
+    samples: Samples, mode: str, name: str, proxy: Proxy, seconds: float, *, guarded: bool
+) -> None:
+    """One measurement; what fails is said and leaves no sample."""
+    setting = MODES[mode]
+    try:
+        if setting.load == "idle":
+            sample = measure_memory(setting, proxy, guarded=guarded)
+        else:
+            sample = measure_rate(setting, proxy, seconds, guarded=guarded)
+    except (subprocess.SubprocessError, ValueError) as error:
+        print(f"{mode:10} {name:10} failed: {error}", file=sys.stderr)
+        return
+    samples[mode, name].append(sample)
+    cpu = f"{sample.cpu:8.1f} {setting.cpu_unit}" if sample.cpu is not None else ""
+    lost = f"  {sample.failed} failed" if sample.failed else ""
+    print(f"{mode:10} {name:10} {sample.value:8.2f} {setting.unit:5}{cpu}{lost}", file=sys.stderr)
+
+
+def measure_set(kind: str, options: argparse.Namespace, folder: Path) -> Samples:
+    """All modes of one set for all proxies, round by round."""
+    guarded = kind == "guarded"
+    samples: Samples = defaultdict(list)
+    modes = [mode for mode in SETS[kind][1] if mode in options.modes]
+    rates = [mode for mode in modes if MODES[mode].load != "idle"]
+    with ExitStack() as running:
+        proxies = {} if guarded else {DIRECT: Proxy(0, 0)}
+        for name in options.peers if rates else ():
+            proxies[name] = running.enter_context(run_peer(name, folder, guarded=guarded))
+        names = list(proxies)
+        for number in range(options.rounds):
+            for mode in rates:
+                for name in names[number:] + names[:number]:
+                    take(samples, mode, name, proxies[name], options.secs, guarded=guarded)
+    # Memory is measured in processes that have done nothing else yet.
+    for _ in range(min(options.rounds, 2)):
+        for mode in (mode for mode in modes if mode not in rates):
+            for name in options.peers:
+                with run_peer(name, folder, guarded=guarded) as proxy:
+                    take(samples, mode, name, proxy, 0, guarded=guarded)
+    return samples
+
+
+def cell(values: Sequence[float], reference: float | None) -> str:
+    """Median, spread, and the ratio to the reference."""
+    if not values:
+        return "-"
+    middle = statistics.median(values)
+    digits = 2 if middle < 10 else 1 if middle < 100 else 0
+    text = f"{middle:.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
+    return f"{text} x{middle / reference:.2f}" if reference else text
+
+
+def row(title: str, by_name: dict[str, list[float]]) -> str:
+    reference = by_name.get(REFERENCE)
+    middle = statistics.median(reference) if reference else None
+    cells = [
+        cell(values, middle if name not in (REFERENCE, DIRECT) else None)
+        for name, values in by_name.items()
+    ]
+    return f"| {title} | {' | '.join(cells)} |"
+
+
+def table(kind: str, samples: Samples, peers: Sequence[str]) -> str:
+    """The samples of one set as Markdown."""
+    names = [*peers] if kind == "guarded" else [DIRECT, *peers]
+    lines = [
+        f"### {SETS[kind][0]}",
+        "",
+        f"| | {' | '.join(names)} |",
+        "|---" * len(names) + "|---|",
+    ]
+    failed = []
+    for mode, setting in MODES.items():
+        taken = {name: samples.get((mode, name), []) for name in names}
+        if not any(taken.values()):
+            continue
+        values = {name: [sample.value for sample in taken[name]] for name in names}
+        lines.append(row(f"{setting.title}, {setting.unit}", values))
+        if setting.cpu_unit:
+            cpu = {name: [s.cpu for s in taken[name] if s.cpu is not None] for name in names}
+            lines.append(row(f"its processor time, {setting.cpu_unit}", cpu))
+        lost = {name: sum(sample.failed for sample in taken[name]) for name in names}
+        failed += [f"{name} {count} ({setting.title})" for name, count in lost.items() if count]
+    if failed:
+        lines += ["", f"Clients that failed: {', '.join(failed)}."]
+    return "\n".join(lines)
+
+
+def machine(options: argparse.Namespace, began: float) -> str:
+    """Where, when and with what it was measured."""
+    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    used = ", ".join(f"{n} {v}" for n, v in versions(options.peers).items() if n != "wsproxy")
+    own = versions(["wsproxy"])["wsproxy"]
+    return (
+        f"{time.strftime('%Y-%m-%d', time.gmtime(began))}; "
+        f"{model[1] if model else platform.machine()}, {os.cpu_count()} cores; "
+        f"Linux {platform.release()}; Python {platform.python_version()}; wsproxy {own}; {used}; "
+        f"{options.rounds} rounds of {options.secs:g} s; {time.time() - began:.0f} s in all; "
+        f"load average {os.getloadavg()[0]:.1f} at the end."
+    )
+
+
+def write(text: str) -> None:
+    """Puts the tables between the markers of the document."""
+    document = DOCUMENT.read_text(encoding="utf-8")
+    marked = re.compile(r"(<!-- figures -->\n).*(<!-- /figures -->)", re.DOTALL)
+    if not marked.search(document):
+        raise SystemExit(f"{DOCUMENT} has no <!-- figures --> markers")
+    replaced = marked.sub(lambda found: f"{found[1]}\n{text}\n\n{found[2]}", document)
+    DOCUMENT.write_text(replaced, encoding="utf-8")
+
+
+def set_up() -> None:
+    """Everything that is needed and not there yet."""
+    if LOAD_CORE == PROXY_CORE:
+        raise SystemExit("two cores are needed: one for the load, one for the proxy")
+    os.environ["PATH"] += ":/usr/sbin"  # where Debian keeps squid
+    if subprocess.run([PROJECT / "scripts" / "setup-system", "bench"], check=False).returncode:
+        raise SystemExit(1)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    source = Path(__file__).with_name("load.c")
+    subprocess.run(["gcc", "-O2", "-Wall", "-o", LOAD, source], check=True)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def names_of(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """Reads a list with commas, any case."""
+
+    def split(text: str) -> list[str]:
+        by_key = {name.lower(): name for name in known}
+        try:
+            return [by_key[part.strip().lower()] for part in text.split(",")]
+        except KeyError as error:
+            message = f"no {error}; there are {', '.join(known)}"
+            raise argparse.ArgumentTypeError(message) from None
+
+    return split
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    for option, known in (("sets", [*SETS]), ("modes", [*MODES]), ("peers", [*PEERS])):
+        parser.add_argument(
+            f"--{option}", type=names_of(known), default=known, help=", ".join(known)
+        )
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each figure")
+    parser.add_argument("--secs", type=float, default=1.5, help="length of one, in seconds")
+    parser.add_argument("--write", action="store_true", help="put the tables into the document")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that what runs is stopped
+    set_up()
+    began = time.time()
+    tables = []
+    with tempfile.TemporaryDirectory(prefix="wsproxy-bench-") as folder:
+        Path(folder).chmod(0o755)  # squid works as another user
+        for kind in options.sets:
+            print(f"{SETS[kind][0]}:", file=sys.stderr)
+            samples = measure_set(kind, options, Path(folder))
+            tables.append(table(kind, samples, options.peers))
+    text = "\n\n".join([machine(options, began), *tables])
+    print(text)
+    if options.write:
+        write(text)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit("stopped") from None
