@@ -179,19 +179,21 @@ def _affordable_connections(config: Config) -> int:
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # Two descriptors a connection: the client's and the upstream's.
-    affordable = max(1, (hard - min(_RESERVED_DESCRIPTORS, hard // 4)) // 2)
+    return min(limits.connections, max(1, (hard - min(_RESERVED_DESCRIPTORS, hard // 4)) // 2))
+
+
+def _warn_of_few_descriptors(config: Config, affordable: int) -> None:
+    limits = config.settings.limits
     if affordable < limits.connections:
         # Who never asked for so many need not be told at every start.
         asked_for = "connections" in limits.model_fields_set
         log.log(
             logging.WARNING if asked_for else logging.DEBUG,
-            "limits.connections is %d, but %d file descriptors allow only %d; "
+            "limits.connections is %d, but there are file descriptors for %d only; "
             "raise the limit of open files (ulimit -n)",
             limits.connections,
-            hard,
             affordable,
         )
-    return min(limits.connections, affordable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,12 +236,6 @@ def serve(config: Config, announce: Callable[[list[str]], None]) -> None:
     """
     connections = _affordable_connections(config)
     access = config.settings.logs.access
-    try:
-        sink = LineSink(open_destination(access.to))
-    except OSError as error:
-        path: KeyPath = ("logs", "access", "to")
-        raise config.error(path, f"cannot be opened: {error.strerror}") from error
-    own: list[tuple[Address, int]] = []
     format_line = FORMATS[access.format]
 
     def log_access(event: str, exchange: Exchange) -> None:
@@ -247,14 +243,21 @@ def serve(config: Config, announce: Callable[[list[str]], None]) -> None:
         at = time.time()  # noqa: TID251 - the one place where records get their wall clock
         sink.put_nowait(format_line(event, exchange, at, now))
 
+    own: list[tuple[Address, int]] = []
     runtime = build(
         config,
         log_access=_discard if access.to == "none" else log_access,
         connections=connections,
         own=own,
     )
+    try:
+        sink = LineSink(open_destination(access.to))
+    except OSError as error:
+        path: KeyPath = ("logs", "access", "to")
+        raise config.error(path, f"cannot be opened: {error.strerror}") from error
     listeners = _bind_all(config)
     own.extend((item.address, item.port) for item in listeners)
+    _warn_of_few_descriptors(config, connections)
     # What was built lives as long as the process; collecting it again and
     # again would only cost time.
     gc.collect()

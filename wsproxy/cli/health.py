@@ -22,7 +22,7 @@ _QUESTION = b"OPTIONS * HTTP/1.1\r\nHost: wsproxy\r\nConnection: close\r\n\r\n"
     "--config",
     "file",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="File the proxy was started with; its first listener is asked.",
 )
 @click.option("--timeout", default=3.0, show_default=True, help="Seconds to wait for the answer.")

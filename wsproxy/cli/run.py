@@ -21,7 +21,7 @@ __all__ = ["run"]
     "--config",
     "file",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     help="YAML file; without it, the embedded default for one machine.",
 )
 @click.option("--listen", metavar="HOST:PORT", help="Listen here instead of where the file says.")

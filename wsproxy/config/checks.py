@@ -43,6 +43,11 @@ def _auth(settings: Settings) -> Iterator[Problem]:
     if settings.auth.required and not settings.auth.methods:
         yield ("auth", "required"), "credentials are required but auth.methods is empty; add one"
     for index, method in enumerate(settings.auth.methods):
+        if index:
+            yield (
+                ("auth", "methods", index),
+                "one basic method is enough; put all users in one file",
+            )
         sentence = _unreadable(method.users)
         if sentence:
             yield ("auth", "methods", index, "users"), sentence

@@ -7,6 +7,7 @@ the client is gone, or upstream is.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, TypeVar
@@ -65,7 +66,7 @@ class deadline:  # noqa: N801 - a context manager that reads as a clause, as con
 class Channel(Generic[_Http]):
     """One side's stream together with the state of its HTTP/1 conversation."""
 
-    __slots__ = ("http", "stream")
+    __slots__ = ("http", "stream", "was_reset")
 
     stream: TcpStream
     http: _Http
@@ -77,6 +78,7 @@ class Channel(Generic[_Http]):
     def __init__(self, stream: TcpStream, http: _Http) -> None:
         self.stream = stream
         self.http = http
+        self.was_reset = False
 
     async def receive_more(self) -> None:
         """Reads once, and gives what came (or the end) to the connection."""
@@ -84,6 +86,8 @@ class Channel(Generic[_Http]):
             data = await self.stream.receive_some()
         except trio.BrokenResourceError as error:
             raise self.gone(self.detail) from error
+        if not data and self.was_reset:
+            raise self.gone(self.detail)
         self.http.receive_data(data)
 
     def receive_now(self) -> bool:
@@ -108,6 +112,8 @@ class Channel(Generic[_Http]):
             ClientGone: or `UpstreamClosed`: the connection broke.
             ClientTimeout: or `UpstreamTimeout`: it takes too long.
         """
+        if not data:
+            return  # an empty send would take a pending reset away from the next read
         try:
             sent = self.stream.send_nowait(data)
             if sent == len(data):
@@ -115,6 +121,10 @@ class Channel(Generic[_Http]):
             with deadline(timeout_s, self._slow_reader):
                 await self.stream.send_all(memoryview(data)[sent:])
         except trio.BrokenResourceError as error:
+            cause = error.__cause__
+            # The kernel tells of a reset once: told to a send, the next read would see an
+            # orderly end.  (EPIPE: the peer had ended its side in order before.)
+            self.was_reset = isinstance(cause, OSError) and cause.errno == errno.ECONNRESET
             raise self.gone(self.detail) from error
 
     def _slow_reader(self) -> WsproxyError:

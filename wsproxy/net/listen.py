@@ -131,9 +131,8 @@ class _Spare:
         self.restore()
 
     def restore(self) -> None:
-        if self._fd is None:
-            with contextlib.suppress(OSError):
-                self._fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):
+            self._fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def turn_one_away(self, listener: socket.socket) -> None:
         log.warning("no descriptors left: connections are turned away")

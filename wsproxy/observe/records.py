@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import orjson
 
@@ -30,7 +31,7 @@ def format_json(event: str, exchange: Exchange, at: float, now: float) -> bytes:
     """JSON Lines; the field names are a contract (docs/operations.md)."""
     line = {
         "event": event,
-        "time": datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+        "time": f"{_second(int(at))}.{int(at % 1 * 1000):03d}Z",
         "id": exchange.id,
         "client": str(exchange.peer),
         "user": exchange.user,
@@ -58,6 +59,12 @@ def format_json(event: str, exchange: Exchange, at: float, now: float) -> bytes:
         "reason": exchange.reason.value if exchange.reason else None,
     }
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+@lru_cache(maxsize=4)
+def _second(at: int) -> str:
+    """RFC 3339 without its fraction; many records share a second."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _rounded(duration_ms: float | None) -> float | None:

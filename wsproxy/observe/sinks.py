@@ -96,7 +96,8 @@ class LineSink:
                     await self._closing.wait()
                 if not written:
                     self._wake.set()
-            await self._write_waiting()
+            if not await self._write_waiting():
+                log.error("access log: the last %d records are lost", len(self._lines))
         finally:
             self._destination.close()
             self._closed.set()

@@ -122,7 +122,9 @@ def to_upstream(request: ProxyRequest, *, via: bytes) -> list[tuple[bytes, bytes
     target = request.target
     host = str(target.host) if target.port == 80 else target.authority
     fields = [(b"Host", host.encode("ascii"))]
-    fields += [field for field in end_to_end(request.headers) if field[0].lower() != b"host"]
+    # RFC 9110 §10.1.1: an expectation in an HTTP/1.0 request is ignored.
+    own = (b"host", b"expect") if request.version == "1.0" else (b"host",)
+    fields += [field for field in end_to_end(request.headers) if field[0].lower() not in own]
     fields += framing(request.body)
     fields.append((b"Via", request.version.encode("ascii") + b" " + via))
     return fields
@@ -145,6 +147,7 @@ def loops(headers: Headers, via: bytes) -> bool:
     return any(
         member.split()[1:2] == [via]
         for value in values(headers, b"via")
+        if via in value  # most are without, and some are long
         for member in value.split(b",")
     )
 

@@ -25,6 +25,7 @@ __all__ = [
     "HeadBuffer",
     "check_request_line",
     "check_status_line",
+    "is_field_section",
     "refuse_request",
     "refuse_response",
     "split_head",
@@ -219,6 +220,11 @@ def split_head(head: bytes, refuse: Refuse) -> tuple[bytes, Headers]:
     lines = head[:-4].split(b"\r\n")
     fields = [line.split(b":", 1) for line in lines[1:]]
     return lines[0], tuple((name, value.strip(b" \t")) for name, value in fields)
+
+
+def is_field_section(section: bytes) -> bool:
+    """Whether `section` is field lines and a blank line, by the grammar of `split_head`."""
+    return _FIELDS.fullmatch(section) is not None
 
 
 def _field_error(lines: list[bytes], refuse: Refuse) -> WsproxyError:

@@ -12,12 +12,12 @@ No I/O, no clock.  Any exception other than the documented ones is a bug here.
 from __future__ import annotations
 
 import enum
-from typing import TypeAlias
 
 import h11
 
 from wsproxy.errors import ClientProtocolError, UpstreamClosed, WsproxyError
 from wsproxy.model import Body, ProxyRequest, RequestKind
+from wsproxy.protocol.abridge import Fields, abridged, abridged_head, completed
 from wsproxy.protocol.body import BodyFramer
 from wsproxy.protocol.head import (
     MAX_HEAD_BYTES,
@@ -35,7 +35,8 @@ from wsproxy.protocol.response import Response, interpret_response
 
 __all__ = ["ClientConnection", "Fields", "Need", "ServerConnection"]
 
-Fields: TypeAlias = list[tuple[bytes, bytes]]
+_PIECE_BYTES = 64 * 1024
+"""How much of a body is looked at before others get their turn."""
 
 
 class Need(enum.Enum):
@@ -97,9 +98,10 @@ class _Connection:
             if isinstance(event, h11.Data):
                 return event
             if self._buffer:
-                taken = framer.take(self._buffer)
-                self._h11.receive_data(self._buffer[:taken])
+                taken, octets = framer.feed(self._buffer[:_PIECE_BYTES])
                 self._buffer = self._buffer[taken:]
+                if octets:
+                    self._h11.receive_data(octets)
             elif self._eof and framer.ends_with_connection:
                 self._h11.receive_data(b"")
             elif self._eof:
@@ -135,11 +137,13 @@ class ServerConnection(_Connection):
         ends_with_close: only the end of the connection ends the response (HTTP/1.0).
     """
 
-    __slots__ = ("ends_with_close",)
+    __slots__ = ("_answered", "_method", "ends_with_close")
     role = h11.SERVER
 
     def __init__(self) -> None:
         super().__init__(HeadBuffer(check_request_line, refuse_request), refuse_request)
+        self._answered = False
+        self._method = b""
         self.ends_with_close = False
 
     def next_event(self) -> ProxyRequest | h11.Data | h11.EndOfMessage | Need:
@@ -167,11 +171,13 @@ class ServerConnection(_Connection):
         return Need.NOTHING
 
     def _read_request(self, head: bytes) -> ProxyRequest:
-        request = interpret_request(*split_head(head, self._refuse))
+        self._method = head[: head.index(b" ")]
+        line, headers = split_head(head, self._refuse)
+        request = interpret_request(line, headers)
         if request.kind is RequestKind.CONNECT:
             self._message_done = True
             return request
-        self._h11.receive_data(head)
+        self._h11.receive_data(abridged_head(line, headers))
         self._next_from_h11()
         if request.kind is RequestKind.UPGRADE:
             self._next_from_h11()  # its EndOfMessage: it has no body
@@ -191,16 +197,42 @@ class ServerConnection(_Connection):
     @property
     def can_respond(self) -> bool:
         """Whether no final response was begun yet."""
-        return self._h11.our_state in (h11.IDLE, h11.SEND_RESPONSE)
+        begun = self._state is not None and self._state.our_state not in (
+            h11.IDLE,
+            h11.SEND_RESPONSE,
+        )
+        return not self._answered and not begun
 
     def start_next_request(self) -> bool:
         """Makes ready for the next request; False when this connection cannot go on."""
         if self._h11.our_state is not h11.DONE or self._h11.their_state is not h11.DONE:
             return False
         self._h11.start_next_cycle()
+        self._method = b""
         rest, self._buffer, self._message_done = self._buffer, b"", False
         self._head.feed(rest)
         return True
+
+    def send_answer(self, status: int, reason: bytes, headers: Fields, body: bytes) -> bytes:
+        """A complete response of our own.
+
+        Args:
+            status: final.
+            reason: the reason phrase.
+            headers: with Content-Length; with ``Connection: close`` when the
+                request was refused before h11 saw it, as every CONNECT is.
+            body: left out for HEAD (RFC 9110 §9.3.2), also when the rest of
+                the head was refused.
+        """
+        if self._method == b"HEAD":
+            body = b""
+        if self._state is not None and self._state.their_state is not h11.IDLE:
+            octets = self.send_response(status, reason, headers)
+            return octets + self.send_data(body) + self.end_response([])
+        self._answered = True
+        lines = [b"HTTP/1.1 %d %b" % (status, reason)]
+        lines += [b"%b: %b" % field for field in headers]
+        return b"\r\n".join([*lines, b"", body])
 
     def send_response(self, status: int, reason: bytes, headers: Fields) -> bytes:
         """A response head; h11 settles framing and `Connection` (RFC 9112 §6, §9.3).
@@ -209,12 +241,15 @@ class ServerConnection(_Connection):
         """
         framed = any(name.lower() == b"content-length" for name, _value in headers)
         self.ends_with_close = not framed and self._h11.their_http_version != b"1.1"
-        return self._send(h11.Response(status_code=status, reason=reason, headers=headers))
+        event = h11.Response(status_code=status, reason=reason, headers=abridged(headers))
+        return completed(self._send(event), headers)
 
     def send_interim(self, status: int, reason: bytes, headers: Fields) -> bytes:
         """A 1xx response (RFC 9110 §15.2)."""
-        event = h11.InformationalResponse(status_code=status, reason=reason, headers=headers)
-        return self._send(event)
+        event = h11.InformationalResponse(
+            status_code=status, reason=reason, headers=abridged(headers)
+        )
+        return completed(self._send(event), headers)
 
     def end_response(self, trailers: Fields) -> bytes:
         """The end of the response; trailers only to an HTTP/1.1 client, behind chunked framing."""
@@ -234,7 +269,8 @@ class ClientConnection(_Connection):
     def send_request(self, method: str, target: bytes, headers: Fields) -> bytes:
         """A request head."""
         self._method = method
-        return self._send(h11.Request(method=method, target=target, headers=headers))
+        event = h11.Request(method=method, target=target, headers=abridged(headers))
+        return completed(self._send(event), headers)
 
     def end_request(self, trailers: Fields) -> bytes:
         """The end of the request."""
@@ -256,9 +292,9 @@ class ClientConnection(_Connection):
             if self._eof:
                 raise self._truncated()
             return Need.DATA
-        head = tidy_response_head(head)
-        response = interpret_response(*split_head(head, self._refuse), self._method)
-        self._h11.receive_data(head)
+        line, headers = split_head(tidy_response_head(head), self._refuse)
+        response = interpret_response(line, headers, self._method)
+        self._h11.receive_data(abridged_head(line, headers))
         self._next_from_h11()
         if response.status == 101:
             self._message_done = True

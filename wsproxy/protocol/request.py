@@ -16,6 +16,11 @@ __all__ = ["interpret_request"]
 _OWN_HOST = Host("wsproxy")
 _NO_BODY = Body(BodyKind.NONE)
 _FRAMING = frozenset({b"transfer-encoding", b"content-length"})
+_LISTS = frozenset(
+    {b"connection", b"proxy-connection", b"transfer-encoding", b"upgrade", b"expect"}
+)
+_MAX_MEMBERS = 64
+"""Members of the list fields that are taken apart here; nobody needs a tenth of that."""
 _MANNERS = frozenset({b"connection", b"proxy-connection"})
 
 
@@ -35,6 +40,8 @@ def interpret_request(line: bytes, headers: Headers) -> ProxyRequest:
     # Most requests have few of the fields that matter here: look for those only.
     present = {name.lower() for name, _value in headers}
     _check_host(headers, version)
+    if not present.isdisjoint(_LISTS):
+        _check_lists(headers)
     if b"proxy-authorization" in present and len(values(headers, b"proxy-authorization")) > 1:
         raise ClientProtocolError("more than one Proxy-Authorization", row="T14")
     method = raw_method.decode("ascii")
@@ -70,6 +77,13 @@ def _check_host(headers: Headers, version: str) -> None:
         raise ClientProtocolError("HTTP/1.1 without Host", row="T8")
     if hosts:
         parse_host_field(hosts[0])
+
+
+def _check_lists(headers: Headers) -> None:
+    for name, value in headers:
+        if value.count(b",") >= _MAX_MEMBERS and name.lower() in _LISTS:
+            detail = f"more than {_MAX_MEMBERS} members in one field"
+            raise ClientProtocolError(detail, status=431, row="T3")
 
 
 def _read_target(method: str, raw: bytes) -> tuple[RequestKind, Target]:

@@ -177,6 +177,7 @@ class _Upload:
         if isinstance(event, h11.Data):
             await self.upstream.send(http.send_data(event.data), timeout_s=timeouts.body_s)
             self._exchange.bytes_up += len(event.data)
+            await trio.lowlevel.checkpoint()
             return False
         trailers: Fields = []
         if isinstance(event, h11.EndOfMessage):
@@ -241,7 +242,7 @@ async def _download(
         upload.grant_time()
         response = await read_final(session, request, upstream, upload)
     upload.response_deadline = None
-    if response.status == 101:
+    if response.status == 101:  # pragma: no cover - h11 has refused it, for it was not proposed
         raise UpstreamProtocolError("101 that nobody asked for")
     close = not session.may_go_on(request) or upload.withheld
     await relay_response(session, request, exchange, response, upstream, close=close)
@@ -328,6 +329,7 @@ async def relay_response(
         if isinstance(event, h11.EndOfMessage):
             return
         exchange.bytes_down += len(event.data)
+        await trio.lowlevel.checkpoint()
 
 
 def _silent_origin() -> WsproxyError:

@@ -102,6 +102,8 @@ async def _converse(session: Session) -> OpenTunnel | None:
                 await session.client.linger()
                 break
             first = False
+            # Pipelined requests need no I/O that would let others have their turn.
+            await trio.lowlevel.checkpoint()
         return None
     finally:
         session.close()
@@ -122,7 +124,9 @@ async def _wait_for_request(session: Session, *, first: bool) -> float | None:
     except ClientGone:
         reason = CloseReason.RESET
     if http.has_data():
-        return trio.current_time()
+        began_at = trio.current_time()
+        session.waited_s = began_at - opened_at if first and opened_at else 0.0
+        return began_at
     if first:
         exchange = Exchange(session.peer, opened_at or trio.current_time())
         exchange.end(by, reason)
@@ -168,7 +172,7 @@ async def _serve_request(session: Session, exchange: Exchange) -> OpenTunnel | b
 async def _read_head(session: Session, exchange: Exchange) -> ProxyRequest | None:
     """The request's head; None when the client left in the middle of nothing."""
     event = await session.client.next_event(
-        timeout_s=session.runtime.timeouts.request_head_s,
+        timeout_s=session.runtime.timeouts.request_head_s - session.waited_s,
         slow="the request head did not arrive in time",
     )
     if event is None:

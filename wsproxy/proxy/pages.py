@@ -55,8 +55,9 @@ def refusal(
     headers: Fields = [(b"Proxy-Status", _proxy_status(look.token, detail, rule, session))]
     if isinstance(error, AuthRequired):
         headers += [(b"Proxy-Authenticate", challenge) for challenge in challenges]
-    if isinstance(error, LimitReached):
-        headers.append((b"Retry-After", b"%d" % error.retry_after_s))
+    if look.status in (429, 503):
+        after_s = error.retry_after_s if isinstance(error, LimitReached) else 1
+        headers.append((b"Retry-After", b"%d" % after_s))
     return _page(look.status, headers, facts, json_wanted=_wants_json(request))
 
 

@@ -62,15 +62,20 @@ class Session:
         client: the channel to the client.
         peer: its address.
         runtime: what is configured.
+
+    Attributes:
+        upstream: this client's own connection to an origin, if there is one.
+        waited_s: how much of the first head's time was gone at its first octet.
     """
 
-    __slots__ = ("client", "peer", "runtime", "upstream")
+    __slots__ = ("client", "peer", "runtime", "upstream", "waited_s")
 
     def __init__(self, client: ClientChannel, peer: Peer, runtime: Runtime) -> None:
         self.client = client
         self.peer = peer
         self.runtime = runtime
         self.upstream: Upstream | None = None
+        self.waited_s = 0.0
 
     def paired(self, target: Target) -> Address | None:
         """The address of this client's connection to `target`, if it can be used again."""
@@ -85,7 +90,8 @@ class Session:
             ConnectFailed: or what else `Route.connect` raises.
         """
         upstream = self.upstream
-        if upstream is not None and upstream.address in route.addresses:
+        # Again, because authentication may have taken its time since `paired`.
+        if upstream and upstream.address in route.addresses and upstream.serves(route.target):
             upstream.channel.http.start_next_cycle()
             upstream.used = True
             exchange.dial(upstream.address, route.target.port)
@@ -128,19 +134,16 @@ class Session:
             ClientGone: nobody there any more.
             ClientTimeout: the client takes nothing.
         """
-        http = self.client.http
+        manner = b"close" if close else b"keep-alive"
         headers = [*page.headers, (b"Content-Length", b"%d" % len(page.body))]
         headers.append((b"Date", formatdate(usegmt=True).encode("ascii")))
-        manner = b"close" if close else b"keep-alive"
         if close:
             headers.append((b"Connection", manner))
         if request is not None and request.field(b"proxy-connection") is not None:
             headers.append((b"Proxy-Connection", manner))
-        data = http.send_response(page.status, reason_phrase(page.status), headers)
-        if request is None or request.method != "HEAD":
-            data += http.send_data(page.body)
+        phrase = reason_phrase(page.status)
+        data = self.client.http.send_answer(page.status, phrase, headers, page.body)
         exchange.status = page.status
-        data += http.end_response([])
         await self.client.send(data, timeout_s=self.runtime.timeouts.body_s)
 
     async def discard_body(self) -> bool:
@@ -152,6 +155,7 @@ class Session:
                 while not http.request_complete and taken < MAX_DISCARDED_BYTES:
                     event = await self.client.next_event(timeout_s=self.runtime.timeouts.body_s)
                     taken += len(event.data) if isinstance(event, h11.Data) else 0
+                    await trio.lowlevel.checkpoint()
             except WsproxyError:
                 return False
         return http.request_complete
