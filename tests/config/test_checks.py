@@ -48,6 +48,15 @@ def test_a_users_file_must_be_a_file_that_can_be_read(tmp_path: Path) -> None:
     assert problems(auth={"methods": [method]}) == []
 
 
+def test_there_is_one_users_file(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.touch()
+    method = {"type": "basic", "users": users}
+    assert problems(auth={"methods": [method, method]}) == [
+        (("auth", "methods", 1), "one basic method is enough; put all users in one file")
+    ]
+
+
 def test_rule_names_are_unique_even_against_given_ones() -> None:
     rules = [{"name": "rule-2", "action": "deny"}, {"action": "deny"}]
     assert problems(policy={"rules": rules}) == [

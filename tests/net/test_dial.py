@@ -175,9 +175,18 @@ async def test_nobody_is_tried_once_there_is_a_winner(net: Net, autojump_clock: 
 
 
 async def test_of_two_that_connect_at_one_time_one_is_kept(
-    net: Net, autojump_clock: MockClock
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
-    assert await net.dial({A: (0.5, 0), B: (0.25, 0)}) in (A, B)
+    scenario = Scenario({A: (0.4, 0), B: (SILENT, 0)})
+    scenario.install(monkeypatch)
+
+    def second_connects_too() -> None:
+        scenario.sockets[1].ready.set()
+
+    scenario.on_outcome = second_connects_too
+    _sock, address = await dial(addresses(A, B), 443, timeout_s=5)
+    assert (str(address), scenario.open) == (A, [A])
+    assert trio.current_time() == 0.4
 
 
 async def test_the_last_failure_is_the_one_reported(net: Net, autojump_clock: MockClock) -> None:
@@ -218,20 +227,16 @@ async def test_a_cancelled_dial_leaves_nothing_open(
     assert net.scenario.open == []
 
 
-async def test_a_race_that_is_cancelled_when_somebody_has_won_leaves_nothing_open(
-    net: Net,
-    autojump_clock: MockClock,
+async def test_a_connection_that_stands_when_the_race_is_cancelled_is_closed(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
 ) -> None:
+    scenario = Scenario({A: (0.4, 0), B: (SILENT, 0)})
+    scenario.install(monkeypatch)
     with trio.CancelScope() as scope:
-        async with trio.open_nursery() as nursery:
-
-            @nursery.start_soon
-            async def cancel() -> None:
-                await trio.sleep(0.1)
-                scope.cancel()
-
-            await net.dial({A: (0.1, 0), B: (0, 0)})
-    assert net.scenario.open in ([], [A])
+        scenario.on_outcome = scope.cancel
+        await dial(addresses(A, B), 443, timeout_s=5)
+    assert scope.cancelled_caught
+    assert (trio.current_time(), scenario.open) == (0.4, [])
 
 
 # ---------------------------------------------------------------- sockets

@@ -255,3 +255,32 @@ async def test_what_is_no_response_is_upstreams_fault(upstream: Upstream) -> Non
     await wire.sends(b"SSH-2.0-x\r\n")
     with pytest.raises(UpstreamProtocolError):
         await channel.next_event(timeout_s=5)
+
+
+async def half_an_answer_and_a_reset(channel: UpstreamChannel, wire: Wire) -> None:
+    """The body so far was read, the reset is still to be noticed."""
+    await wire.sends(b"HTTP/1.1 200 OK\r\n\r\nhalf")
+    assert isinstance(await channel.next_event(timeout_s=5), Response)
+    event = await channel.next_event(timeout_s=5)
+    assert isinstance(event, h11.Data)
+    assert event.data == b"half"
+    wire.resets()
+    await trio.lowlevel.wait_readable(channel.stream.sock)
+
+
+async def test_a_reset_that_a_send_was_told_of_does_not_look_like_the_end_of_the_answer(
+    upstream: Upstream,
+) -> None:
+    channel, wire = upstream
+    await half_an_answer_and_a_reset(channel, wire)
+    for operation in (channel.send(b"x", timeout_s=5), channel.next_event(timeout_s=5)):
+        with pytest.raises(UpstreamClosed):
+            await operation
+
+
+async def test_sending_nothing_leaves_a_reset_to_the_reader(upstream: Upstream) -> None:
+    channel, wire = upstream
+    await half_an_answer_and_a_reset(channel, wire)
+    await channel.send(b"", timeout_s=5)
+    with pytest.raises(UpstreamClosed):
+        await channel.next_event(timeout_s=5)

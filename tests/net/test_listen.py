@@ -159,13 +159,12 @@ async def test_stopping_the_loop_loses_no_connection_that_was_accepted(
     listener: socket.socket,
 ) -> None:
     handler = Handler()
-    async with trio.open_nursery() as sessions:
-        async with trio.open_nursery() as accepting:
-            accepting.start_soon(accept_loop, listener, handler, sessions)
-            caller = call(listener)
-            while not handler.peers:
-                await trio.lowlevel.checkpoint()
-            accepting.cancel_scope.cancel()
+    async with trio.open_nursery() as sessions, trio.open_nursery() as accepting:
+        accepting.start_soon(accept_loop, listener, handler, sessions)
+        caller = call(listener)
+        while not handler.peers:
+            await trio.lowlevel.checkpoint()
+        accepting.cancel_scope.cancel()
     assert await caller.reads_rest() == b"hello"
     caller.closes()
 
@@ -219,6 +218,20 @@ async def test_exhaustion_turns_one_connection_away_and_waits(
     ]
     for wire in (unlucky, lucky):
         wire.closes()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_the_loop_can_be_stopped_while_it_waits_for_descriptors(
+    listener: socket.socket,
+) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    failing = FailingListener(listener, errno.EMFILE)
+    async with trio.open_nursery() as inner:
+        inner.start_soon(accept_loop, failing, Handler(), inner)
+        unlucky = call(listener)
+        await unlucky.ends()
+        inner.cancel_scope.cancel()
+    unlucky.closes()
     assert len(os.listdir("/proc/self/fd")) == before
 
 

@@ -25,11 +25,15 @@ def system(monkeypatch: pytest.MonkeyPatch) -> Callable[[LookUp], None]:
 
 
 def answers(*addresses: str) -> LookUp:
-    found = [
+    found: list[tuple[object, ...]] = [
         (socket.AF_INET6 if ":" in text else socket.AF_INET, 1, 6, "", (text, 0))
         for text in addresses
     ]
-    return lambda name, port, *, type: found
+
+    def look_up(name: str, port: None, *, type: int) -> list[tuple[object, ...]]:
+        return found
+
+    return look_up
 
 
 def fails(error: Exception) -> LookUp:

@@ -206,7 +206,7 @@ def test_the_default_port_stands_in_for_none() -> None:
         (b"example.com:443/", "T8", NO_AUTHORITY),
         (b"example.com:443?x", "T8", NO_AUTHORITY),
         (b"example.com:443#x", "T8", NO_AUTHORITY),
-        (b"https://example.com:443", "T11", BARE_IPV6),
+        (b"https://example.com:443", "T8", NO_AUTHORITY),
         (b"example.com/:443", "T8", NO_HOST),
         (b"user@example.com", "T8", USERINFO),
         (b"user@example.com:443", "T8", USERINFO),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.protocol.traces import Refused, every_split, octet_by_octet, refusal
+from tests.protocol.traces import BEHIND, Refused, every_split, octet_by_octet, refusal
 from wsproxy.errors import ClientProtocolError
 from wsproxy.model import Body, BodyKind
 from wsproxy.protocol.body import MAX_CHUNK_LINE_BYTES, BodyFramer
@@ -241,3 +241,25 @@ def test_what_we_take_for_complete_h11_does_too_and_ends_at_the_same_octet(
     outcome = take(CHUNKED, (data,))
     if isinstance(outcome, tuple) and outcome[1]:
         assert read_by_h11(data) == outcome[0]
+
+
+SMALL_CHUNKS = b"1\r\na\r\n2;x=y\r\nbc\r\n1\r\nd\r\n0\r\nX: y\r\n\r\n"
+
+
+def test_small_chunks_are_sewn_together_for_h11() -> None:
+    framer = BodyFramer(CHUNKED, refuse_request)
+    assert framer.feed(SMALL_CHUNKS + BEHIND) == (
+        len(SMALL_CHUNKS),
+        b"4\r\nabcd\r\n0\r\nX: y\r\n\r\n",
+    )
+
+
+def test_octets_that_complete_no_data_give_h11_nothing_yet() -> None:
+    framer = BodyFramer(CHUNKED, refuse_request)
+    fed = [framer.feed(bytes([octet]))[1] for octet in SMALL_CHUNKS]
+    assert b"".join(fed) == (b"1\r\na\r\n1\r\nb\r\n1\r\nc\r\n1\r\nd\r\n0\r\nX: y\r\n\r\n")
+
+
+def test_other_bodies_are_fed_as_they_are() -> None:
+    framer = BodyFramer(Body(BodyKind.LENGTH, 5), refuse_request)
+    assert framer.feed(b"hello" + BEHIND) == (5, b"hello")

@@ -433,3 +433,31 @@ def test_the_errors_of_the_two_sides_are_told_apart() -> None:
     silent.receive_data(b"")
     with pytest.raises(UpstreamClosed):
         silent.next_event()
+
+
+ANSWER_FIELDS = [(b"Content-Length", b"2"), (b"Connection", b"close")]
+ANSWER_HEAD = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("received", "body"),
+    [
+        (GET, b"no"),
+        (CONNECT, b"no"),
+        (GET.replace(b"GET", b"HEAD"), b""),
+        (b"HEAD / HTTP/1.1\r\n\r\n", b""),
+        (b"GET / HTTP/1.1\r\n\r\n", b"no"),
+        (b"\x16\x03", b"no"),
+    ],
+    ids=["get", "connect", "head", "refused head", "refused get", "garbage"],
+)
+def test_our_own_answer_is_complete_whatever_was_read(received: bytes, body: bytes) -> None:
+    server = ServerConnection()
+    server.receive_data(received)
+    try:
+        server.next_event()
+    except ClientProtocolError:
+        pass
+    assert server.can_respond
+    assert server.send_answer(403, b"Forbidden", ANSWER_FIELDS, b"no") == ANSWER_HEAD + body
+    assert not server.can_respond

@@ -348,3 +348,11 @@ def test_what_is_accepted_has_one_meaning(
     assert (request.kind is RequestKind.CONNECT) == (method == b"CONNECT")
     assert (request.kind is RequestKind.UPGRADE) <= (KEY in fields and VERSION_13 in fields)
     assert (request.target.scheme == "ws") == (request.kind is RequestKind.UPGRADE)
+
+
+@pytest.mark.parametrize("field", [b"Connection", b"Transfer-Encoding", b"Upgrade", b"Expect"])
+def test_a_list_longer_than_anybody_needs_is_not_taken_apart(field: bytes) -> None:
+    headers = ((b"Host", b"origin.example"), (field, b"a," * 64 + b"a"))
+    with pytest.raises(ClientProtocolError) as caught:
+        interpret_request(b"GET http://origin.example/ HTTP/1.1", headers)
+    assert (caught.value.status, caught.value.row) == (431, "T3")

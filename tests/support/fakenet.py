@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
 from types import SimpleNamespace
 
@@ -120,6 +120,7 @@ class _ScriptedSocket:
         self.family = family
         self.address = ""
         self.open = True
+        self.ready = trio.Event()
         self._code = 0
         self._ready_at = 0.0
 
@@ -141,14 +142,16 @@ class _ScriptedSocket:
         return self.address, 1
 
     def getsockopt(self, *_args: int) -> int:
+        self._scenario.on_outcome()
         return self._code
 
     def close(self) -> None:
         self.open = False
 
     async def wait(self) -> None:
-        await trio.sleep_until(self._ready_at)
-        await trio.lowlevel.checkpoint()
+        # Woken by the event, as by the kernel, a task can no longer be cancelled in its wait.
+        with trio.move_on_at(self._ready_at):
+            await self.ready.wait()
 
 
 class Scenario:
@@ -161,6 +164,7 @@ class Scenario:
         log: (seconds, what was tried).
         sockets: all that were made.
         exhausted: errno of socket(2) itself, when it fails.
+        on_outcome: called whenever the outcome of an attempt is asked for.
     """
 
     def __init__(self, hosts: Mapping[str, tuple[float, int]]) -> None:
@@ -168,6 +172,7 @@ class Scenario:
         self.log: list[tuple[float, str]] = []
         self.sockets: list[_ScriptedSocket] = []
         self.exhausted = 0
+        self.on_outcome: Callable[[], None] = lambda: None
 
     def _socket(self, family: int, _kind: int) -> _ScriptedSocket:
         if self.exhausted:

@@ -174,10 +174,12 @@ class Exchange:
     Attributes:
         received: every octet from the proxy.
         ended: ``eof``, ``reset``, ``enough``, or None when the guard passed first: a hang.
+        was_reset: a send of the client's met the reset.
     """
 
     received: bytes = b""
     ended: str | None = None
+    was_reset: bool = False
 
 
 async def exchange(
@@ -210,7 +212,7 @@ async def exchange(
         with trio.move_on_after(guard_s):
             await sock.connect(address)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_send_pieces, sock, pieces, eof, gate)
+                nursery.start_soon(_send_pieces, sock, pieces, eof, gate, result)
                 await _receive_all(sock, result, enough)
                 nursery.cancel_scope.cancel()
     return result
@@ -221,6 +223,7 @@ async def _send_pieces(
     pieces: Sequence[bytes],
     eof: bool,
     gate: Callable[[], Awaitable[None]] | None,
+    result: Exchange,
 ) -> None:
     try:
         for piece in pieces:
@@ -234,6 +237,7 @@ async def _send_pieces(
     except OSError as error:
         if error.errno not in _BROKEN:
             raise
+        result.was_reset = error.errno == errno.ECONNRESET
 
 
 async def _receive_all(
@@ -251,6 +255,10 @@ async def _receive_all(
             result.ended = "reset"
             return
         if not data:
-            result.ended = "eof"
+            # The kernel tells of a reset once; when a send was told, a read sees a plain end.
+            # trio passes a checkpoint before it raises what the send was told.
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+            result.ended = "reset" if result.was_reset else "eof"
             return
         result.received += data
