@@ -18,7 +18,7 @@ UV ?= uv
 bin := .venv/bin
 pip := $(bin)/pip --disable-pip-version-check --no-input -q install --require-hashes
 
-.PHONY: help run test coverage check format bench fuzz image-test requirements setup-system clean
+.PHONY: help run test coverage check format goals bench fuzz image-test requirements setup-system clean
 
 help:
 	@echo 'make run           set up .venv and serve the embedded default on 127.0.0.1:8080'
@@ -26,6 +26,7 @@ help:
 	@echo 'make check         format, lint, types, import contracts, dependencies, security, sizes'
 	@echo 'make format        let ruff format and fix what it can'
 	@echo 'make coverage      run all tests with branch coverage'
+	@echo 'make goals         run the tests of duties under load, and print their figures'
 	@echo 'make bench         measure wsproxy side by side with other proxies'
 	@echo 'make fuzz          run every fuzz target for FUZZ_SECONDS=30 seconds'
 	@echo 'make image-test    build the container image, run it and drive it with curl'
@@ -87,6 +88,9 @@ check: .venv/.dev
 format: .venv/.dev
 	@$(bin)/ruff check --fix --quiet . || true
 	@$(bin)/ruff format .
+
+goals: .venv/.dev
+	@$(bin)/python -m pytest -q -s tests/goals $(ARGS)
 
 bench: .venv/.bench
 	@scripts/setup-system bench

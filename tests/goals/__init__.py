@@ -1,0 +1,1 @@
+"""The goals of duty under load: black-box tests that print their figures."""
