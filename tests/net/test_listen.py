@@ -102,12 +102,14 @@ async def test_every_connection_is_handled_and_closed(
 async def test_accepted_sockets_are_tuned(
     listener: socket.socket, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[bool, int]] = []
+    seen: list[tuple[bool, int, int]] = []
 
     async def look(sock: socket.socket, _peer: Peer) -> None:
         await trio.lowlevel.checkpoint()
         nodelay = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-        seen.append((sock.getblocking(), nodelay))
+        first_probe_s = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        seen.append((sock.getblocking(), nodelay, first_probe_s))
 
     nursery.start_soon(accept_loop, listener, look, nursery)
     for platform in ("linux", "darwin"):
@@ -115,7 +117,7 @@ async def test_accepted_sockets_are_tuned(
         caller = call(listener)
         await caller.ends()
         caller.closes()
-    assert seen == [(False, 1), (False, 1)]
+    assert seen == [(False, 1, 60), (False, 1, 60)]
     nursery.cancel_scope.cancel()
 
 

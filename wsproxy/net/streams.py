@@ -25,10 +25,9 @@ def is_exhausted(error: OSError) -> bool:
 
 
 def tune(sock: socket.socket) -> None:
-    """Prepares a TCP socket: non-blocking, no Nagle delay, dead peers noticed."""
+    """Prepares a TCP socket: non-blocking, no Nagle delay."""
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 class TcpStream(trio.abc.HalfCloseableStream):
