@@ -11,7 +11,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["Reading", "Request", "Response", "Unsafe", "read_requests", "read_responses"]
+__all__ = [
+    "Incomplete",
+    "Reading",
+    "Request",
+    "Response",
+    "Unsafe",
+    "read_requests",
+    "read_responses",
+]
 
 Fields = tuple[tuple[bytes, bytes], ...]
 _NO_FIELDS: Fields = ()
@@ -64,6 +72,10 @@ _MAX_HEAD_BYTES = 64 * 1024 + 1024  # the product's limit and what it adds: Via,
 
 class Unsafe(Exception):
     """Some recipient could read these octets in another way, or they must not be there."""
+
+
+class Incomplete(Unsafe):
+    """The head has not ended yet; at the end of a connection, that is unsafe too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +134,7 @@ def read_requests(data: bytes, authority: bytes) -> Reading:
     while data:
         end = data.find(b"\r\n\r\n")
         if end < 0:
-            raise Unsafe(f"incomplete head: {data[:200]!r}")
+            raise Incomplete(f"incomplete head: {data[:200]!r}")
         lines = data[:end].split(b"\r\n")
         match = _REQUEST_LINE.fullmatch(lines[0])
         if match is None:
