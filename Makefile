@@ -18,7 +18,7 @@ UV ?= uv
 bin := .venv/bin
 pip := $(bin)/pip --disable-pip-version-check --no-input -q install --require-hashes
 
-.PHONY: help run test coverage check format goals bench fuzz image-test requirements setup-system clean
+.PHONY: help run test coverage check format goals bench fuzz image-test requirements setup-system clean differential ssrf
 
 help:
 	@echo 'make run           set up .venv and serve the embedded default on 127.0.0.1:8080'
@@ -29,6 +29,8 @@ help:
 	@echo 'make goals         run the tests of duties under load, and print their figures'
 	@echo 'make bench         measure wsproxy side by side with other proxies'
 	@echo 'make fuzz          run every fuzz target for FUZZ_SECONDS=30 seconds'
+	@echo 'make differential  send a million mutated requests past a strict reader (goal G2)'
+	@echo 'make ssrf          judge a million random spellings of hosts (goal G16)'
 	@echo 'make image-test    build the container image, run it and drive it with curl'
 	@echo 'make requirements  pin requirements/*.txt again from requirements/*.in'
 	@echo 'make clean         remove what these targets made'
@@ -101,6 +103,12 @@ fuzz: .venv/.dev
 	  echo "fuzz: $$target, $(FUZZ_SECONDS) s"; \
 	  $(bin)/python "$$target" --seconds $(FUZZ_SECONDS); \
 	done
+
+differential: .venv/.dev
+	@$(bin)/python -m tests.differential $(ARGS)
+
+ssrf: .venv/.dev
+	@$(bin)/python -m tests.ssrf.spellings --count 1000000 --seed 1
 
 image-test:
 	@scripts/image-test

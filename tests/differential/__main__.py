@@ -1,4 +1,4 @@
-"""Goal G2 at full size, with figures: ``python -m tests.differential --requests N --responses N``."""
+"""Goal G2 at full size, with figures: ``python -m tests.differential --requests N --responses N --sockets N``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.differential.case import Tally
 from tests.differential.requests import run_requests
 from tests.differential.responses import run_responses
+from tests.differential.sockets import run_sockets
 
 MAX_GROWTH_BYTES = 64 * 1024 * 1024
 _WARM_UP = 2000
@@ -24,6 +25,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.differential")
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--responses", type=int, default=200_000)
+    parser.add_argument("--sockets", type=int, default=50_000, help="requests over sockets")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     run_requests(_WARM_UP, options.seed, Tally())
@@ -32,6 +34,7 @@ def main(arguments: list[str]) -> int:
     passed = _run("requests", run_requests, options.requests, options.seed)
     passed &= _run("responses", run_responses, options.responses, options.seed)
     growth = resident_bytes() - before
+    passed &= _run("over sockets", run_sockets, options.sockets, options.seed)
     print(f"memory: {growth / 1024 / 1024:+.1f} MiB, allowed +{MAX_GROWTH_BYTES // 1024**2} MiB")
     return 0 if passed and growth < MAX_GROWTH_BYTES else 1
 

@@ -9,6 +9,7 @@ from tests.differential.__main__ import main
 from tests.differential.case import Tally
 from tests.differential.requests import run_requests
 from tests.differential.responses import run_responses
+from tests.differential.sockets import run_sockets
 from wsproxy.model import Headers
 from wsproxy.protocol import body, fields
 
@@ -31,6 +32,13 @@ def test_nothing_unsafe_reaches_the_client() -> None:
     assert tally.outcomes["UpstreamProtocolError refused"] > 1_250
 
 
+def test_nothing_unsafe_reaches_the_origin_over_sockets() -> None:
+    tally = Tally()
+    run_sockets(1_000, 1, tally)
+    assert (tally.cases, tally.findings) == (1_000, [])
+    assert tally.outcomes["reached the origin"] > 150
+
+
 def test_a_seed_repeats_its_cases() -> None:
     first, second, other = Tally(), Tally(), Tally()
     run_requests(500, 7, first)
@@ -40,11 +48,12 @@ def test_a_seed_repeats_its_cases() -> None:
 
 
 def test_the_command_prints_its_figures(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--requests", "50", "--responses", "50"]) == 0
+    assert main(["--requests", "50", "--responses", "50", "--sockets", "50"]) == 0
     printed = capsys.readouterr().out
     assert "requests: 50 cases, seed 1" in printed
     assert "responses: 50 cases, seed 1" in printed
-    assert printed.count("findings: 0\n") == 2
+    assert "over sockets: 50 cases, seed 1" in printed
+    assert printed.count("findings: 0\n") == 3
     assert "memory: " in printed
 
 

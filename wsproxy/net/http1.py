@@ -87,7 +87,7 @@ class Channel(Generic[_Http]):
         except trio.BrokenResourceError as error:
             raise self.gone(self.detail) from error
         if not data and self.was_reset:
-            raise self.gone(self.detail)
+            raise self.gone(self.detail) from trio.BrokenResourceError("reset, as a send was told")
         self.http.receive_data(data)
 
     def receive_now(self) -> bool:

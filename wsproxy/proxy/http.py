@@ -241,7 +241,8 @@ def _blame(error: Exception) -> tuple[Side, CloseReason]:
         case UpstreamProtocolError():
             return Side.UPSTREAM, CloseReason.PROTOCOL
         case UpstreamClosed():
-            return Side.UPSTREAM, CloseReason.EOF
+            broken = isinstance(error.__cause__, trio.BrokenResourceError)
+            return Side.UPSTREAM, CloseReason.RESET if broken else CloseReason.EOF
         case ClientTimeout() | UpstreamTimeout() | ConnectTimeout() | ResolveTimeout():
             return Side.PROXY, CloseReason.TIMEOUT
         case WsproxyError():
