@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import trio
@@ -32,11 +33,13 @@ _SEEDS = tuple(seed for seed in SEEDS if b"CONNECT" not in seed and b"websocket"
 
 def run_sockets(count: int, seed: int, tally: Tally) -> None:
     """Sends `count` mutated requests, seeded by `seed`, and adds what came of them to `tally`."""
-    with tempfile.TemporaryDirectory() as folder:
-        with start_proxy(OPEN_TO_LOOPBACK + _QUICK, Path(folder)) as proxy:
-            trio.run(_run, count, random.Random(seed), proxy, tally)
-            if not proxy.is_running() or "Traceback" in proxy.stderr:
-                tally.findings.append(f"the proxy crashed: {proxy.stderr[-500:]}")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        start_proxy(OPEN_TO_LOOPBACK + _QUICK, Path(folder)) as proxy,
+    ):
+        trio.run(_run, count, random.Random(seed), proxy, tally)
+        if not proxy.is_running() or "Traceback" in proxy.stderr:
+            tally.findings.append(f"the proxy crashed: {proxy.stderr[-500:]}")
 
 
 async def _run(count: int, rng: random.Random, proxy: ProxyProcess, tally: Tally) -> None:
@@ -57,8 +60,7 @@ async def _answer(connection: Connection) -> None:
             return
 
 
-async def _client(cases: object, port: int, tally: Tally) -> None:
-    assert hasattr(cases, "__next__")
+async def _client(cases: Iterator[bytes], port: int, tally: Tally) -> None:
     for data in cases:
         tally.cases += 1
         answer = b""
