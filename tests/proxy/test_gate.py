@@ -12,6 +12,7 @@ from tests.support.door import ORIGIN, Door, credentials, open_door, write_users
 from tests.support.wire import Answer
 from wsproxy.app import build
 from wsproxy.config.load import load
+from wsproxy.errors import ConnectRefused
 from wsproxy.model import Host, Peer, Target
 from wsproxy.net import resolve
 from wsproxy.observe.exchange import Exchange
@@ -233,3 +234,26 @@ async def test_the_configured_gate_asks_the_systems_resolver(
     (tmp_path / "c.yaml").write_text("policy: {default: allow}")
     gate = build(load(tmp_path / "c.yaml")).gate
     assert await gate.resolver.resolve(Host("origin.test")) == (ip_address(ORIGIN),)
+
+
+async def test_what_failed_has_its_duration_too(tmp_path: Path) -> None:
+    write_users(tmp_path, alice="secret")
+    async with open_door(tmp_path, AUTH % "true") as door:
+        await ask(door, "http://origin.test/", credentials("alice", "wrong"))
+        await ask(door, "http://nowhere.test/", credentials("alice", "secret"))
+        refused, unresolved = await door.access(2)
+    assert (refused["status"], refused["durations_ms"]["resolve"]) == (407, None)
+    assert refused["durations_ms"]["authenticate"] > 0
+    assert (unresolved["error"], unresolved["durations_ms"]["connect"]) == ("dns_error", None)
+    assert unresolved["durations_ms"]["resolve"] >= 0
+
+
+async def test_a_refused_connection_has_its_duration() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    await listener.aclose()
+    loopback = ip_address("127.0.0.1")
+    exchange = Exchange(Peer(loopback, 1), trio.current_time())
+    with pytest.raises(ConnectRefused):
+        await Route(Target("tcp", Host("x.test"), port), [loopback], 5.0).connect(exchange)
+    assert (exchange.dialled, exchange.connect_ms is None) == (None, False)

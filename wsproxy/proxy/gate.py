@@ -52,10 +52,12 @@ class Route:
             DescriptorsExhausted: no socket left.
         """
         began_at = trio.current_time()
-        sock, address = await dial(
-            self.addresses, self.target.port, timeout_s=self.connect_timeout_s
-        )
-        exchange.connect_ms = milliseconds(began_at, trio.current_time())
+        try:
+            sock, address = await dial(
+                self.addresses, self.target.port, timeout_s=self.connect_timeout_s
+            )
+        finally:
+            exchange.connect_ms = milliseconds(began_at, trio.current_time())
         exchange.dial(address, self.target.port)
         return sock, address
 
@@ -118,8 +120,10 @@ class Gate:
             addresses = (target.host.address,)
         else:
             began_at = trio.current_time()
-            addresses = await self.resolver.resolve(target.host)
-            exchange.resolve_ms = milliseconds(began_at, trio.current_time())
+            try:
+                addresses = await self.resolver.resolve(target.host)
+            finally:
+                exchange.resolve_ms = milliseconds(began_at, trio.current_time())
         return Route(target, self._vet(target, addresses), self.connect_timeout_s)
 
     async def _authenticate(self, request: ProxyRequest, exchange: Exchange) -> Identity | None:
@@ -135,10 +139,12 @@ class Gate:
         if authenticator is None:
             raise AuthRequired("this authentication scheme is not offered here")
         now = trio.current_time()
-        identity = authenticator.authenticate_nowait(credentials, now=now)
-        if identity is None:
-            identity = await authenticator.authenticate(credentials, now=now)
-        exchange.authenticate_ms = milliseconds(now, trio.current_time())
+        try:
+            identity = authenticator.authenticate_nowait(credentials, now=now)
+            if identity is None:
+                identity = await authenticator.authenticate(credentials, now=now)
+        finally:
+            exchange.authenticate_ms = milliseconds(now, trio.current_time())
         exchange.identify(identity)
         return identity
 
