@@ -36,8 +36,8 @@ from wsproxy.observe.records import FORMATS
 from wsproxy.observe.sinks import SINKS, LineSink, open_destination
 from wsproxy.policy.addresses import Zone, compile_zone
 from wsproxy.policy.rules import Rule, Rules, compile_rule
+from wsproxy.proxy.express import express
 from wsproxy.proxy.gate import Gate
-from wsproxy.proxy.http import serve as serve_connection
 from wsproxy.proxy.occupancy import Occupancy
 from wsproxy.proxy.runtime import Drain, Runtime, Timeouts
 
@@ -262,6 +262,9 @@ def serve(config: Config, announce: Callable[[list[str]], None]) -> None:
     # again would only cost time.
     gc.collect()
     gc.freeze()
+    # A session leaves few cycles behind, so there is little to find: by default
+    # a busy proxy would look for it at every tenth connection.
+    gc.set_threshold(5_000, 20, 50)
     drain_s = config.settings.timeouts.drain
     trio.run(functools.partial(_main, runtime, sink, listeners, announce, drain_s))
 
@@ -279,15 +282,16 @@ async def _main(
             services.start_soon(sink.run)
             async with trio.open_nursery() as sessions:
                 async with trio.open_nursery() as accepting:
-                    handler = functools.partial(serve_connection, runtime=runtime)
+                    look = functools.partial(express, runtime=runtime)
                     for item in listeners:
-                        accepting.start_soon(accept_loop, item.sock, handler, sessions)
+                        accepting.start_soon(accept_loop, item.sock, look, sessions)
                     announce([str(item) for item in listeners])
                     await _wait_for_stop(signals)
                     accepting.cancel_scope.cancel()
                 for item in listeners:
                     item.sock.close()
                 runtime.drain.begin()
+                sessions.start_soon(runtime.engine.wait_empty)
                 services.start_soon(_end_sessions, runtime, sessions, signals, drain_s)
             with trio.move_on_after(_LAST_WRITES_S):
                 await sink.close()

@@ -440,3 +440,62 @@ async def _exchange(
             assert (summary.bytes_up, summary.bytes_down) == (len(sent["up"]), len(sent["down"]))
             assert summary.reason is CloseReason.EOF
         nursery.cancel_scope.cancel()
+
+
+async def test_a_relay_without_a_task_tells_its_end_once(engine: Engine) -> None:
+    near, client = tcp_pair()
+    far, upstream = tcp_pair()
+    ends: list[RelaySummary] = []
+    engine.start(near, far, FOREVER, ends.append, early_up=b"early ", early_down=b"hello ")
+    await send_all(client, b"up")
+    assert await receive(upstream, 8) == b"early up"
+    client.shutdown(socket.SHUT_WR)
+    await send_all(upstream, b"down")
+    upstream.close()
+    assert await receive_all(client) == b"hello down"
+    with trio.fail_after(5):
+        await engine.wait_empty()
+    client.close()
+    assert ends == [RelaySummary(8, 10, Side.CLIENT, CloseReason.EOF)]
+    assert (near.fileno(), far.fileno()) == (-1, -1)
+
+
+async def test_waiting_for_no_relay_at_all_takes_no_time(engine: Engine) -> None:
+    with trio.fail_after(1):
+        await engine.wait_empty()
+
+
+async def test_a_fault_in_what_follows_an_end_touches_no_other_relay(
+    epoll_engine: EpollEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    def crash(_summary: RelaySummary) -> None:
+        raise RuntimeError("a bug")
+
+    near, client = tcp_pair()
+    far, upstream = tcp_pair()
+    epoll_engine.start(near, far, FOREVER, crash)
+    client.close()
+    upstream.close()
+    with trio.fail_after(5):
+        await epoll_engine.wait_empty()
+    assert "a bug" in caplog.text
+    near, client = tcp_pair()
+    far, upstream = tcp_pair()
+    epoll_engine.start(near, far, FOREVER, lambda _summary: None)
+    await send_all(client, b"still here")
+    assert await receive(upstream, 10) == b"still here"
+    client.close()
+    upstream.close()
+    with trio.fail_after(5):
+        await epoll_engine.wait_empty()
+
+
+async def test_an_engine_that_does_not_run_starts_no_relay() -> None:
+    for engine in (EpollEngine(), TrioEngine()):
+        near, client = tcp_pair()
+        far, upstream = tcp_pair()
+        with pytest.raises(RuntimeError):
+            engine.start(near, far, FOREVER, lambda _summary: None)
+        assert (near.fileno(), far.fileno()) == (-1, -1)
+        client.close()
+        upstream.close()

@@ -28,8 +28,13 @@ def listener() -> Iterator[socket.socket]:
     sock.close()
 
 
+def always(handler: listen.Handler) -> listen.Look:
+    """Leaves every connection to `handler`."""
+    return lambda _sock, _peer: handler
+
+
 class Handler:
-    """Greets, and notes who came."""
+    """Greets, hangs up, and notes who came."""
 
     def __init__(self) -> None:
         self.peers: list[Peer] = []
@@ -43,6 +48,7 @@ class Handler:
         if self.error is not None:
             raise self.error
         sock.send(b"hello")
+        sock.close()
 
 
 def call(listener: socket.socket) -> Wire:
@@ -87,7 +93,7 @@ async def test_every_connection_is_handled_and_closed(
     listener: socket.socket, nursery: trio.Nursery
 ) -> None:
     handler = Handler()
-    nursery.start_soon(accept_loop, listener, handler, nursery)
+    nursery.start_soon(accept_loop, listener, always(handler), nursery)
     callers = [call(listener) for _ in range(200)]
     for caller in callers:
         assert await caller.reads_rest() == b"hello"
@@ -110,8 +116,9 @@ async def test_accepted_sockets_are_tuned(
         first_probe_s = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         seen.append((sock.getblocking(), nodelay, first_probe_s))
+        sock.close()
 
-    nursery.start_soon(accept_loop, listener, look, nursery)
+    nursery.start_soon(accept_loop, listener, always(look), nursery)
     for platform in ("linux", "darwin"):
         monkeypatch.setattr("sys.platform", platform)
         caller = call(listener)
@@ -126,7 +133,7 @@ async def test_an_ipv4_client_of_an_ipv6_listener_is_an_ipv4_client(
 ) -> None:
     listener = bind(ip_address("::"), 0)
     handler = Handler()
-    nursery.start_soon(accept_loop, listener, handler, nursery)
+    nursery.start_soon(accept_loop, listener, always(handler), nursery)
     for host in ("127.0.0.1", "::1"):
         sock = socket.create_connection((host, listener.getsockname()[1]))
         wire = Wire(sock)
@@ -141,7 +148,7 @@ async def test_a_crash_ends_one_session_and_is_logged_once_with_its_traceback(
     listener: socket.socket, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
     handler = Handler()
-    nursery.start_soon(accept_loop, listener, handler, nursery)
+    nursery.start_soon(accept_loop, listener, always(handler), nursery)
     handler.error = ZeroDivisionError("boom")
     unlucky = call(listener)
     await unlucky.ends()
@@ -162,7 +169,7 @@ async def test_stopping_the_loop_loses_no_connection_that_was_accepted(
 ) -> None:
     handler = Handler()
     async with trio.open_nursery() as sessions, trio.open_nursery() as accepting:
-        accepting.start_soon(accept_loop, listener, handler, sessions)
+        accepting.start_soon(accept_loop, listener, always(handler), sessions)
         caller = call(listener)
         while not handler.peers:
             await trio.lowlevel.checkpoint()
@@ -190,7 +197,7 @@ async def test_a_connection_that_is_already_gone_does_not_stop_the_loop(
     listener: socket.socket, nursery: trio.Nursery, code: int
 ) -> None:
     failing = FailingListener(listener, code)
-    nursery.start_soon(accept_loop, failing, Handler(), nursery)
+    nursery.start_soon(accept_loop, failing, always(Handler()), nursery)
     caller = call(listener)
     assert await caller.reads_rest() == b"hello"
     caller.closes()
@@ -209,7 +216,7 @@ async def test_exhaustion_turns_one_connection_away_and_waits(
     before = len(os.listdir("/proc/self/fd"))
     failing = FailingListener(listener, code)
     async with trio.open_nursery() as inner:
-        inner.start_soon(accept_loop, failing, Handler(), inner)
+        inner.start_soon(accept_loop, failing, always(Handler()), inner)
         unlucky = call(listener)
         await unlucky.ends()
         lucky = call(listener)
@@ -229,7 +236,7 @@ async def test_the_loop_can_be_stopped_while_it_waits_for_descriptors(
     before = len(os.listdir("/proc/self/fd"))
     failing = FailingListener(listener, errno.EMFILE)
     async with trio.open_nursery() as inner:
-        inner.start_soon(accept_loop, failing, Handler(), inner)
+        inner.start_soon(accept_loop, failing, always(Handler()), inner)
         unlucky = call(listener)
         await unlucky.ends()
         inner.cancel_scope.cancel()
@@ -241,7 +248,7 @@ async def test_with_no_descriptor_left_at_all_the_client_learns_it_and_service_r
     listener: socket.socket, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listen, "_EXHAUSTED_PAUSE_S", 0.01)
-    nursery.start_soon(accept_loop, listener, Handler(), nursery)
+    nursery.start_soon(accept_loop, listener, always(Handler()), nursery)
     await trio.testing.wait_all_tasks_blocked()
     unlucky = call(listener)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -49,7 +49,7 @@ def test_what_was_asked_is_noted_without_its_query(
 ) -> None:
     exchange = Exchange(PEER, 10.0)
     exchange.begin(request(kind, target), 10.25)
-    assert (exchange.kind, exchange.target, exchange.head_ms) == (kind.value, text, 250.0)
+    assert (exchange.kind, str(exchange.target), exchange.head_ms) == (kind.value, text, 250.0)
     assert (exchange.method, exchange.version, exchange.user_agent) == ("GET", "1.1", None)
 
 

@@ -12,9 +12,9 @@ import trio
 from tests.support.door import ORIGIN, Door, credentials, open_door, write_users
 from tests.support.wire import tcp_pair
 from wsproxy.errors import ConnectTimeout, ResolveTimeout
-from wsproxy.model import Peer
+from wsproxy.model import CloseReason, Peer
 from wsproxy.observe.exchange import Exchange
-from wsproxy.proxy.connect import OpenTunnel, run_tunnel
+from wsproxy.proxy.connect import OpenTunnel, begin_tunnel
 
 CONNECT = b"CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n"
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -155,14 +155,17 @@ async def test_a_client_that_left_before_the_answer_leaves_no_tunnel(tmp_path: P
 
 
 async def test_a_tunnel_that_is_cut_while_stopping_is_recorded_as_drained(door: Door) -> None:
-    with trio.CancelScope() as scope:
-        near, client = tcp_pair()
-        far, target = tcp_pair()
-        scope.cancel()
-        for sock in (near, far):
-            sock.setblocking(False)
-        exchange = Exchange(Peer(ip_address("127.0.0.1"), 1), trio.current_time())
-        await run_tunnel(OpenTunnel(near, far, exchange), door.runtime)
+    near, client = tcp_pair()
+    far, target = tcp_pair()
+    for sock in (near, far):
+        sock.setblocking(False)
+    peer = Peer(ip_address("127.0.0.1"), 1)
+    door.runtime.occupancy.enter(peer.address)
+    exchange = Exchange(peer, trio.current_time())
+    begin_tunnel(OpenTunnel(near, far, exchange), door.runtime)
+    assert door.runtime.occupancy.open == 1
+    door.runtime.engine.end_all(CloseReason.DRAINED)
+    assert door.runtime.occupancy.open == 0
     client.close()
     target.close()
     (record,) = await door.access()
@@ -185,10 +188,12 @@ async def test_a_fault_of_the_engine_is_recorded_as_ours(door: Door) -> None:
     near, client = tcp_pair()
     far, target = tcp_pair()
     far.close()  # epoll refuses it
-    exchange = Exchange(Peer(ip_address("127.0.0.1"), 1), trio.current_time())
+    peer = Peer(ip_address("127.0.0.1"), 1)
+    door.runtime.occupancy.enter(peer.address)
+    exchange = Exchange(peer, trio.current_time())
     with pytest.raises((OSError, ValueError)):
-        await run_tunnel(OpenTunnel(near, far, exchange), door.runtime)
-    near.close()
+        begin_tunnel(OpenTunnel(near, far, exchange), door.runtime)
+    assert (near.fileno(), door.runtime.occupancy.open) == (-1, 0)
     client.close()
     target.close()
     (record,) = await door.access()

@@ -114,6 +114,7 @@ class Door:
         with trio.fail_after(15):
             while self.open:
                 await self._changed.wait()
+            await self.runtime.engine.wait_empty()
 
     @property
     def port(self) -> int:
@@ -173,7 +174,7 @@ async def open_door(
             patch.setattr(gate, "dial", network.dial)
             async with trio.open_nursery() as nursery:
                 await nursery.start(door.runtime.engine.run)
-                nursery.start_soon(accept_loop, listener, door.handle, nursery)
+                nursery.start_soon(accept_loop, listener, lambda *_: door.handle, nursery)
                 yield door
                 door.close_wires()
                 await door.wait_closed()

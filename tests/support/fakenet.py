@@ -21,6 +21,7 @@ from tests.support.wire import Wire, tcp_pair
 from wsproxy.errors import ConnectRefused, ResolveFailed
 from wsproxy.model import Address, Host
 from wsproxy.net import dial as dial_module
+from wsproxy.net.dial import Attempt
 from wsproxy.net.resolve import Resolver
 from wsproxy.net.streams import tune
 
@@ -89,7 +90,12 @@ class FakeNetwork(Resolver):
         return tuple(ip_address(text) for text in found)
 
     async def dial(
-        self, addresses: Sequence[Address], port: int, *, timeout_s: float
+        self,
+        addresses: Sequence[Address],
+        port: int,
+        *,
+        timeout_s: float,
+        begun: Attempt | None = None,
     ) -> tuple[socket.socket, Address]:
         """A connection to whoever `hosts` says listens at the first of `addresses`."""
         address = addresses[0]

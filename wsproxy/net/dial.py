@@ -29,10 +29,33 @@ from wsproxy.errors import (
 from wsproxy.model import Address
 from wsproxy.net.streams import is_exhausted, tune
 
-__all__ = ["ATTEMPT_DELAY_S", "dial", "interleave"]
+__all__ = ["ATTEMPT_DELAY_S", "Attempt", "begin", "dial", "interleave"]
 
 ATTEMPT_DELAY_S = 0.250
 """RFC 8305 §5: "One recommended value for a default delay is 250 milliseconds"."""
+
+
+class Attempt:
+    """A socket on its way to an address.
+
+    Args:
+        sock: connecting; the attempt's own until somebody takes it.
+        address: where to.
+    """
+
+    __slots__ = ("address", "sock")
+
+    def __init__(self, sock: socket.socket, address: Address) -> None:
+        self.sock = sock
+        self.address = address
+
+    def stands(self) -> bool:
+        """Whether the connection stands already, as it often does on the same machine."""
+        try:
+            self.sock.getpeername()
+        except OSError:
+            return False
+        return True
 
 
 def interleave(addresses: Sequence[Address]) -> list[Address]:
@@ -45,7 +68,7 @@ def interleave(addresses: Sequence[Address]) -> list[Address]:
 
 
 async def dial(
-    addresses: Sequence[Address], port: int, *, timeout_s: float
+    addresses: Sequence[Address], port: int, *, timeout_s: float, begun: Attempt | None = None
 ) -> tuple[socket.socket, Address]:
     """A connected socket, and the address it is connected to.
 
@@ -53,6 +76,7 @@ async def dial(
         addresses: at least one, every one vetted.
         port: 1 … 65535.
         timeout_s: for all attempts together.
+        begun: an attempt that is under way already, to one of `addresses`.
 
     Raises:
         ConnectTimeout: no address answered in time.
@@ -60,12 +84,13 @@ async def dial(
         ConnectFailed: another failure of the network.
         DescriptorsExhausted: the system has no socket left.
     """
-    first = _begin(addresses[0], port) if len(addresses) == 1 else None
-    if first is not None and _stands(first):
-        return first, addresses[0]
+    if begun is None and len(addresses) == 1:
+        begun = begin(addresses[0], port)
+    if begun is not None and begun.stands():
+        return begun.sock, begun.address
     with trio.move_on_after(timeout_s):
-        if first is not None:
-            return await _complete(first), addresses[0]
+        if begun is not None:
+            return await _complete(begun.sock), begun.address
         return await _race(interleave(addresses), port)
     raise ConnectTimeout(f"no answer within {timeout_s:g} s")
 
@@ -105,11 +130,16 @@ def _close(connected: list[tuple[socket.socket, Address]]) -> None:
 
 
 async def _attempt(address: Address, port: int) -> socket.socket:
-    return await _complete(_begin(address, port))
+    return await _complete(begin(address, port).sock)
 
 
-def _begin(address: Address, port: int) -> socket.socket:
-    """A socket on its way to `address`."""
+def begin(address: Address, port: int) -> Attempt:
+    """Begins to connect.
+
+    Raises:
+        ConnectFailed: or one of its kinds: it failed at once.
+        DescriptorsExhausted: the system has no socket left.
+    """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
@@ -125,16 +155,7 @@ def _begin(address: Address, port: int) -> socket.socket:
     except BaseException:
         sock.close()
         raise
-    return sock
-
-
-def _stands(sock: socket.socket) -> bool:
-    """Whether the connection stands already, as it does at once on the same machine."""
-    try:
-        sock.getpeername()
-    except OSError:
-        return False
-    return True
+    return Attempt(sock, address)
 
 
 async def _complete(sock: socket.socket) -> socket.socket:

@@ -12,17 +12,18 @@ moves all relays of the process in one loop of its own and is what Linux runs;
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import trio
+
+from wsproxy.model import CloseReason, Side
 
 if TYPE_CHECKING:
     import socket
 
-    from wsproxy.model import CloseReason, Side
-
-__all__ = ["Engine", "EngineStatistics", "RelayLimits", "RelaySummary", "best_engine"]
+__all__ = ["Engine", "EngineStatistics", "OnEnd", "RelayLimits", "RelaySummary", "best_engine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,7 @@ class RelayLimits:
     lifetime_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class RelaySummary:
+class RelaySummary(NamedTuple):
     """How one relay went.
 
     Attributes:
@@ -55,6 +55,10 @@ class RelaySummary:
     bytes_down: int
     closed_by: Side
     reason: CloseReason
+
+
+OnEnd = Callable[[RelaySummary], None]
+"""What to do when a relay is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,35 @@ class Engine(Protocol):
         Raises:
             RuntimeError: `run` is not running.
         """
+
+    def start(
+        self,
+        client: socket.socket,
+        upstream: socket.socket,
+        limits: RelayLimits,
+        on_end: OnEnd,
+        *,
+        early_up: bytes = b"",
+        early_down: bytes = b"",
+    ) -> None:
+        """Join two sockets like `relay`, without a task: `on_end` gets the summary when it is over.
+
+        Takes ownership as `relay` does, also when it raises.
+
+        Args:
+            client: connected, non-blocking stream socket.
+            upstream: connected, non-blocking stream socket.
+            limits: deadlines of this relay.
+            on_end: called exactly once, with both sockets closed; neither waits nor raises.
+            early_up: bytes already read from the client; they go first.
+            early_down: bytes already read from the upstream; they go first.
+
+        Raises:
+            RuntimeError: `run` is not running.
+        """
+
+    async def wait_empty(self) -> None:
+        """Return when no relay is left."""
 
     def end_all(self, reason: CloseReason) -> None:
         """End every relay now: pending bytes are tried once, then both sides are closed.

@@ -20,7 +20,7 @@ import trio
 
 from wsproxy.net.pump import Pump, Step
 
-__all__ = ["DELIVERY_S", "close_sockets", "deliver_rest"]
+__all__ = ["DELIVERY_S", "close_sockets", "deliver_at_once", "deliver_rest"]
 
 DELIVERY_S = 2.0
 """The longest a broken stream's rest is waited for; only a peer that stopped reading needs it."""
@@ -31,15 +31,20 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 """`struct linger` that turns close(2) into a reset (socket(7), SO_LINGER)."""
 
 
+def deliver_at_once(pump: Pump) -> bool:
+    """Do what `deliver_rest` does if that needs no waiting; False when it does."""
+    pump.source_broken = pump.draining = True
+    step = pump.step(trio.current_time())
+    return step in (Step.SOURCE_BROKE, Step.SINK_BROKE) and not _unsent_bytes(pump.sink)
+
+
 async def deliver_rest(pump: Pump) -> None:
     """Pass on what arrived before the source of `pump` broke, and see it leave this machine.
 
     Gives up after `DELIVERY_S`.  The pump is `truncated` afterwards, unless
     its stream had ended before the break.
     """
-    pump.source_broken = pump.draining = True
-    step = pump.step(trio.current_time())
-    if step in (Step.SOURCE_BROKE, Step.SINK_BROKE) and not _unsent_bytes(pump.sink):
+    if deliver_at_once(pump):
         return
     with trio.move_on_after(DELIVERY_S):
         while not pump.ended:

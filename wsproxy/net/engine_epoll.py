@@ -4,8 +4,8 @@ Theory of operation.  A trio task per direction costs a task switch and an
 `epoll_ctl` per message, and kilobytes per idle tunnel.  Here every relayed
 socket is registered once, edge-triggered, with an epoll of the engine's own;
 one trio task waits for that epoll's descriptor, which is readable while events
-are queued.  trio stays the one scheduler, and the caller of `relay` is a parked
-task that wakes once, with the summary.
+are queued.  trio stays the one scheduler, and a relay has no task at all: when it
+is over, a callback gets the summary.
 
 What edge-triggered asks of us:
 
@@ -18,13 +18,14 @@ What edge-triggered asks of us:
   task that called `relay`: no number is in use again before the batch is over.
 
 Deadlines have no timer per relay.  One sleeping task looks at all relays when
-the earliest deadline known may have come, and no more often than `_COARSE`
+the earliest deadline known may have come, and no more often than `engine_tunnel`
 says: activity only stores a time, and twenty thousand relays with an hour each
 cost one look of some milliseconds every five seconds.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import select
 import sys
@@ -33,8 +34,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from wsproxy.model import CloseReason, Side
-from wsproxy.net.engine import Engine, EngineStatistics, RelayLimits, RelaySummary
-from wsproxy.net.engine_end import close_sockets, deliver_rest
+from wsproxy.net.engine import Engine, EngineStatistics, OnEnd, RelayLimits, RelaySummary
+from wsproxy.net.engine_end import close_sockets, deliver_at_once, deliver_rest
+from wsproxy.net.engine_tunnel import Tunnel
 from wsproxy.net.pipes import PipePool, splice_works
 from wsproxy.net.pump import Pump, Room, Step
 
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 __all__ = ["EpollEngine"]
 
 assert sys.platform == "linux"
+
+log = logging.getLogger("wsproxy")
 
 _OUT, _ERR = select.EPOLLOUT, select.EPOLLERR
 _EVENTS = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
@@ -59,69 +63,29 @@ _ROUNDS = 8
 _PIPES = 32
 """Flows that may be spliced at once; 8 MiB of kernel memory at most."""
 
-_COARSE = 1 / 32
-"""How late a deadline may be looked at, as a part of the time-out."""
-
-_LATE_MIN_S, _LATE_MAX_S = 0.02, 5.0
-"""Bounds of that lateness."""
 
 _SOURCE, _SINK, _TURN, _ENDED = Step.SOURCE, Step.SINK, Step.TURN, Step.ENDED
 _SOURCE_BROKE, _SINK_BROKE = Step.SOURCE_BROKE, Step.SINK_BROKE
 
 
-class _Tunnel:
-    """One relay: two pumps and what ends them."""
+class _Waiter:
+    """The caller of `relay`, parked; also what trio calls to cancel it."""
 
-    __slots__ = (
-        "broken",
-        "client_fd",
-        "down",
-        "end",
-        "first_end",
-        "idle_timeout_s",
-        "lifetime_at",
-        "task",
-        "up",
-        "upstream_fd",
-    )
+    __slots__ = ("engine", "summary", "task", "tunnel")
 
-    def __init__(self, up: Pump, down: Pump, limits: RelayLimits, now: float) -> None:
-        self.up = up
-        self.down = down
-        self.idle_timeout_s = limits.idle_timeout_s
-        self.lifetime_at = now + limits.lifetime_s
-        self.client_fd = up.source.fileno()
-        self.upstream_fd = down.source.fileno()
-        self.first_end: Side | None = None
-        self.task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
-        self.end: tuple[Side, CloseReason] | None = None
-        self.broken: Pump | None = None
-
-    def idle_at(self) -> float:
-        """When the idle time-out is due, unless a byte moves."""
-        up, down = self.up.moved_at, self.down.moved_at
-        return (up if up > down else down) + self.idle_timeout_s
-
-    def look_at(self) -> float:
-        """When to look whether a deadline has passed, so that one look serves many."""
-        idle = self.idle_timeout_s
-        return min(
-            self.idle_at() + min(max(idle * _COARSE, _LATE_MIN_S), _LATE_MAX_S),
-            self.lifetime_at + _LATE_MIN_S,
-        )
-
-
-class _Abort:
-    """What trio calls to cancel a parked `relay`; smaller than a closure."""
-
-    __slots__ = ("engine", "tunnel")
-
-    def __init__(self, engine: EpollEngine, tunnel: _Tunnel) -> None:
+    def __init__(self, engine: EpollEngine) -> None:
         self.engine = engine
-        self.tunnel = tunnel
+        self.task = trio.lowlevel.current_task()
+        self.tunnel: Tunnel | None = None
+        self.summary: RelaySummary | None = None
+
+    def end(self, summary: RelaySummary) -> None:
+        self.summary = summary
+        trio.lowlevel.reschedule(self.task)
 
     def __call__(self, raise_cancel: object) -> trio.lowlevel.Abort:
-        self.engine._forget(self.tunnel)
+        assert self.tunnel is not None
+        self.engine._abandon(self.tunnel)
         return trio.lowlevel.Abort.SUCCEEDED
 
 
@@ -137,19 +101,21 @@ class EpollEngine:
         self._room = Room(self._pipes)
         self._epoll: select.epoll | None = None
         # Indexed by descriptor: smaller and faster than a dict, and descriptors are dense.
-        self._table: list[_Tunnel | None] = []
-        self._turns: dict[Pump, _Tunnel] = {}
-        self._tunnels: set[_Tunnel] = set()
+        self._table: list[Tunnel | None] = []
+        self._turns: dict[Pump, Tunnel] = {}
+        self._tunnels: set[Tunnel] = set()
         self._ended_up = 0
         self._ended_down = 0
         self._alarm = trio.CancelScope()
+        self._emptied = trio.Event()
+        self._nursery: trio.Nursery | None = None
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve relays until cancelled; then every relay left ends as `CloseReason.DRAINED`."""
         self._epoll = select.epoll()
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._watch_deadlines)
+            async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._watch_deadlines)
                 task_status.started()
                 await self._serve(self._epoll)
         finally:
@@ -172,34 +138,50 @@ class EpollEngine:
             client.close()
             upstream.close()
             raise RuntimeError("the relay engine is not running")
-        now = trio.current_time()
-        tunnel = _Tunnel(
-            Pump(client, upstream, room=self._room, early=early_up, now=now),
-            Pump(upstream, client, room=self._room, early=early_down, now=now),
+        waiter = _Waiter(self)
+        waiter.tunnel = self._begin(
+            Pump(client, upstream, room=self._room, early=early_up, now=trio.current_time()),
+            Pump(upstream, client, room=self._room, early=early_down, now=trio.current_time()),
             limits,
-            now,
+            waiter.end,
         )
         # The frame of a parked task keeps its locals alive for as long as the tunnel lasts.
         del early_up, early_down, client, upstream, limits
-        self._tunnels.add(tunnel)
-        try:
-            self._register(tunnel)
-            await trio.lowlevel.wait_task_rescheduled(_Abort(self, tunnel))
-            if tunnel.broken is not None:
-                await deliver_rest(tunnel.broken)
-        finally:
-            self._tunnels.remove(tunnel)
-            self._ended_up += tunnel.up.delivered
-            self._ended_down += tunnel.down.delivered
-            close_sockets(tunnel.up, tunnel.down)
-        assert tunnel.end is not None
-        return RelaySummary(tunnel.up.delivered, tunnel.down.delivered, *tunnel.end)
+        await trio.lowlevel.wait_task_rescheduled(waiter)
+        assert waiter.summary is not None
+        return waiter.summary
+
+    def start(
+        self,
+        client: socket.socket,
+        upstream: socket.socket,
+        limits: RelayLimits,
+        on_end: OnEnd,
+        *,
+        early_up: bytes = b"",
+        early_down: bytes = b"",
+    ) -> None:
+        """Join two sockets without a task; see `wsproxy.net.engine.Engine.start`."""
+        if self._epoll is None:
+            client.close()
+            upstream.close()
+            raise RuntimeError("the relay engine is not running")
+        now = trio.current_time()
+        up = Pump(client, upstream, room=self._room, early=early_up, now=now)
+        down = Pump(upstream, client, room=self._room, early=early_down, now=now)
+        self._begin(up, down, limits, on_end)
+
+    async def wait_empty(self) -> None:
+        """Return when no relay is left."""
+        while self._tunnels:
+            self._emptied = trio.Event()
+            await self._emptied.wait()
 
     def end_all(self, reason: CloseReason) -> None:
         """End every relay now; see `wsproxy.net.engine.Engine.end_all`."""
         now = trio.current_time()
-        for tunnel in self._tunnels:
-            if tunnel.task is not None:
+        for tunnel in list(self._tunnels):
+            if tunnel.live:
                 self._cut(tunnel, reason, now)
 
     def statistics(self) -> EngineStatistics:
@@ -226,7 +208,7 @@ class EpollEngine:
                 for fd, events in batch:
                     self._handle(fd, events, now)
                 for pump, tunnel in turns.items():
-                    if tunnel.task is not None and not pump.ended:
+                    if tunnel.live and not pump.ended:
                         self._advance(tunnel, pump, now)
 
     def _handle(self, fd: int, events: int, now: float) -> None:
@@ -244,12 +226,12 @@ class EpollEngine:
                 return
         if back.blocked and events & _OUT:
             self._advance(tunnel, back, now)
-            if tunnel.task is None:
+            if not tunnel.live:
                 return
         if events & _READABLE and not ahead.blocked and not ahead.ended:
             self._advance(tunnel, ahead, now)
 
-    def _advance(self, tunnel: _Tunnel, pump: Pump, now: float) -> None:
+    def _advance(self, tunnel: Tunnel, pump: Pump, now: float) -> None:
         step = pump.step(now)
         if step is _SOURCE:
             return
@@ -267,14 +249,24 @@ class EpollEngine:
         elif step is _SINK_BROKE:
             self._break(tunnel, tunnel.down if pump is tunnel.up else tunnel.up)
 
-    def _register(self, tunnel: _Tunnel) -> None:
+    def _begin(self, up: Pump, down: Pump, limits: RelayLimits, on_end: OnEnd) -> Tunnel:
+        tunnel = Tunnel(up, down, limits, on_end)
+        try:
+            self._register(tunnel)
+        except BaseException:
+            close_sockets(up, down)
+            raise
+        self._tunnels.add(tunnel)
+        return tunnel
+
+    def _register(self, tunnel: Tunnel) -> None:
         assert self._epoll is not None
-        fds = tunnel.client_fd, tunnel.upstream_fd
-        self._table.extend([None] * (max(fds) + 1 - len(self._table)))
-        for fd, writer in zip(fds, (tunnel.down, tunnel.up), strict=True):
+        missing = max(tunnel.client_fd, tunnel.upstream_fd) + 1 - len(self._table)
+        if missing > 0:
+            self._table.extend([None] * missing)
+        for fd, writer in ((tunnel.client_fd, tunnel.down), (tunnel.upstream_fd, tunnel.up)):
             writer.sink_watched = writer.blocked
             self._epoll.register(fd, _EVENTS | _OUT if writer.blocked else _EVENTS)
-        for fd in fds:
             self._table[fd] = tunnel
         # To move a deadline costs more than all the rest here, and is seldom needed.
         if (look_at := tunnel.look_at()) < self._alarm.deadline:
@@ -292,31 +284,66 @@ class EpollEngine:
             pump.sink_watched = True
             self._epoll.modify(pump.sink.fileno(), _EVENTS | _OUT)
 
-    def _break(self, tunnel: _Tunnel, pump: Pump) -> None:
+    def _break(self, tunnel: Tunnel, pump: Pump) -> None:
         """End a relay whose connection broke at the source of `pump`."""
         tunnel.broken = pump
         side = Side.CLIENT if pump is tunnel.up else Side.UPSTREAM
         self._finish(tunnel, side, CloseReason.RESET)
 
-    def _cut(self, tunnel: _Tunnel, reason: CloseReason, now: float) -> None:
+    def _cut(self, tunnel: Tunnel, reason: CloseReason, now: float) -> None:
         """End a relay ourselves; what is pending is tried once."""
         for pump in (tunnel.up, tunnel.down):
             if not pump.ended:
                 pump.step(now)
         self._finish(tunnel, Side.PROXY, reason)
 
-    def _finish(self, tunnel: _Tunnel, closed_by: Side, reason: CloseReason) -> None:
-        """Wake the caller of `relay`, who closes the sockets."""
-        task = tunnel.task
-        assert task is not None
+    def _finish(self, tunnel: Tunnel, closed_by: Side, reason: CloseReason) -> None:
+        """Let go of a relay, at once or when its rest is delivered."""
         tunnel.end = closed_by, reason
         self._forget(tunnel)
-        trio.lowlevel.reschedule(task)
+        if tunnel.broken is None or deliver_at_once(tunnel.broken):
+            self._conclude(tunnel)
+        else:
+            assert self._nursery is not None
+            self._nursery.start_soon(self._deliver, tunnel, tunnel.broken)
 
-    def _forget(self, tunnel: _Tunnel) -> None:
+    async def _deliver(self, tunnel: Tunnel, pump: Pump) -> None:
+        try:
+            await deliver_rest(pump)
+        finally:
+            # Abandoned meanwhile, it is concluded already.
+            if tunnel in self._tunnels:
+                self._conclude(tunnel)
+
+    def _conclude(self, tunnel: Tunnel) -> None:
+        """Close the sockets and hand over the summary."""
+        up, down, end = tunnel.up, tunnel.down, tunnel.end
+        assert end is not None
+        self._close(tunnel)
+        try:
+            tunnel.on_end(RelaySummary(up.delivered, down.delivered, *end))
+        except Exception:
+            # All other relays live in this loop: it outlives the faults of its callers.
+            log.exception("what followed the end of a tunnel crashed; all others go on")
+
+    def _abandon(self, tunnel: Tunnel) -> None:
+        """Drop a relay whose caller is gone, without a summary."""
+        if tunnel.live:
+            self._forget(tunnel)
+        self._close(tunnel)
+
+    def _close(self, tunnel: Tunnel) -> None:
+        self._tunnels.remove(tunnel)
+        self._ended_up += tunnel.up.delivered
+        self._ended_down += tunnel.down.delivered
+        close_sockets(tunnel.up, tunnel.down)
+        if not self._tunnels:
+            self._emptied.set()
+
+    def _forget(self, tunnel: Tunnel) -> None:
         """Let no event of this relay be handled any more."""
         assert self._epoll is not None
-        tunnel.task = None
+        tunnel.live = False
         for fd in (tunnel.client_fd, tunnel.upstream_fd):
             # Closing alone is not enough where a child process has a copy of the descriptor.
             self._epoll.unregister(fd)
@@ -331,8 +358,8 @@ class EpollEngine:
         """End the relays whose deadline has passed; returns when to look again."""
         now = trio.current_time()
         next_look = math.inf
-        for tunnel in self._tunnels:
-            if tunnel.task is None:
+        for tunnel in list(self._tunnels):
+            if not tunnel.live:
                 continue
             if tunnel.idle_at() <= now:
                 self._cut(tunnel, CloseReason.IDLE, now)

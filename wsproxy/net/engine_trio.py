@@ -11,7 +11,7 @@ import socket
 import trio
 
 from wsproxy.model import CloseReason, Side
-from wsproxy.net.engine import Engine, EngineStatistics, RelayLimits, RelaySummary
+from wsproxy.net.engine import Engine, EngineStatistics, OnEnd, RelayLimits, RelaySummary
 from wsproxy.net.engine_end import close_sockets, deliver_rest
 from wsproxy.net.pump import Pump, Room, Step
 
@@ -51,19 +51,20 @@ class TrioEngine:
 
     def __init__(self) -> None:
         self._room = Room(None)
-        self._running = False
+        self._nursery: trio.Nursery | None = None
+        self._emptied = trio.Event()
         self._tunnels: set[_Tunnel] = set()
         self._ended_up = 0
         self._ended_down = 0
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be available until cancelled; then every relay left ends as `CloseReason.DRAINED`."""
-        self._running = True
         try:
-            task_status.started()
-            await trio.sleep_forever()
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                await trio.sleep_forever()
         finally:
-            self._running = False
+            self._nursery = None
             self.end_all(CloseReason.DRAINED)
 
     async def relay(
@@ -76,7 +77,7 @@ class TrioEngine:
         early_down: bytes = b"",
     ) -> RelaySummary:
         """Join two sockets until it is over; see `wsproxy.net.engine.Engine.relay`."""
-        if not self._running:
+        if self._nursery is None:
             client.close()
             upstream.close()
             raise RuntimeError("the relay engine is not running")
@@ -97,8 +98,43 @@ class TrioEngine:
             self._ended_up += tunnel.up.delivered
             self._ended_down += tunnel.down.delivered
             close_sockets(tunnel.up, tunnel.down)
+            if not self._tunnels:
+                self._emptied.set()
         assert tunnel.end is not None
         return RelaySummary(tunnel.up.delivered, tunnel.down.delivered, *tunnel.end)
+
+    def start(
+        self,
+        client: socket.socket,
+        upstream: socket.socket,
+        limits: RelayLimits,
+        on_end: OnEnd,
+        *,
+        early_up: bytes = b"",
+        early_down: bytes = b"",
+    ) -> None:
+        """Join two sockets, in tasks of this engine's own; see `wsproxy.net.engine.Engine.start`."""
+
+        async def run_relay() -> None:
+            summary = RelaySummary(0, 0, Side.PROXY, CloseReason.DRAINED)
+            try:
+                summary = await self.relay(
+                    client, upstream, limits, early_up=early_up, early_down=early_down
+                )
+            finally:
+                on_end(summary)
+
+        if self._nursery is None:
+            client.close()
+            upstream.close()
+            raise RuntimeError("the relay engine is not running")
+        self._nursery.start_soon(run_relay)
+
+    async def wait_empty(self) -> None:
+        """Return when no relay is left."""
+        while self._tunnels:
+            self._emptied = trio.Event()
+            await self._emptied.wait()
 
     def end_all(self, reason: CloseReason) -> None:
         """End every relay now; see `wsproxy.net.engine.Engine.end_all`."""

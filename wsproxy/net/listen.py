@@ -4,8 +4,8 @@ Running out of descriptors is weather, not a fault: the loop waits and goes on
 (trio's `serve_tcp` does the same).  Every other failure of `accept` concerns
 one connection that is already gone.
 
-This is also the one place that catches `Exception`: a bug in one session is
-logged with its traceback and ends that session only.
+This is also the place that catches `Exception`: a bug in one session is logged
+with its traceback and ends that session only.
 """
 
 from __future__ import annotations
@@ -24,16 +24,20 @@ import trio
 from wsproxy.model import Address, Peer
 from wsproxy.net.streams import is_exhausted, tune
 
-__all__ = ["Handler", "accept_loop", "bind", "is_local"]
+__all__ = ["Handler", "Look", "accept_loop", "bind", "is_local"]
 
 log = logging.getLogger("wsproxy")
 
 Handler = Callable[[socket.socket, Peer], Awaitable[None]]
 """Takes an accepted, tuned socket and its far end, and owns it."""
 
+Look = Callable[[socket.socket, Peer], Handler | None]
+"""Looks at an accepted connection, without waiting; None: it is served, nothing is left to do."""
+
 _BACKLOG = 4096
 _ACCEPT_BATCH = 64
 _EXHAUSTED_PAUSE_S = 0.1
+_CRASHED = "a session crashed; all others go on"
 
 
 def bind(address: Address, port: int) -> socket.socket:
@@ -83,7 +87,7 @@ def is_local(address: Address) -> bool:
     return True
 
 
-async def accept_loop(listener: socket.socket, handler: Handler, sessions: trio.Nursery) -> None:
+async def accept_loop(listener: socket.socket, look: Look, sessions: trio.Nursery) -> None:
     """Accepts for ever, one task of `sessions` a connection; returns only by cancellation.
 
     Accepted connections are never lost: a task is started for each before the
@@ -109,7 +113,10 @@ async def accept_loop(listener: socket.socket, handler: Handler, sessions: trio.
                 else:
                     tune(sock)
                     _probe_silent_clients(sock)
-                sessions.start_soon(_session, handler, sock, _peer(name))
+                peer = _peer(name)
+                handler = _look(look, sock, peer)
+                if handler is not None:
+                    sessions.start_soon(_session, handler, sock, peer)
     finally:
         spare.close()
 
@@ -118,9 +125,18 @@ async def _session(handler: Handler, sock: socket.socket, peer: Peer) -> None:
     try:
         await handler(sock, peer)
     except Exception:
-        log.exception("a session crashed; all others go on")
-    finally:
+        log.exception(_CRASHED)
         sock.close()
+
+
+def _look(look: Look, sock: socket.socket, peer: Peer) -> Handler | None:
+    try:
+        return look(sock, peer)
+    except Exception:
+        # The same barrier, before there is a task.
+        log.exception(_CRASHED)
+        sock.close()
+        return None
 
 
 def _peer(name: tuple[str, int]) -> Peer:

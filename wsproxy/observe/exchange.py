@@ -9,7 +9,7 @@ import itertools
 import secrets
 
 from wsproxy.errors import ClientProtocolError, Denied, WsproxyError, face
-from wsproxy.model import Address, CloseReason, Identity, Peer, ProxyRequest, Side, Verdict
+from wsproxy.model import Address, CloseReason, Identity, Peer, ProxyRequest, Side, Target, Verdict
 
 __all__ = ["Exchange", "milliseconds"]
 
@@ -60,7 +60,7 @@ class Exchange:
     user: str | None = None
     kind: str | None = None
     method: str | None = None
-    target: str | None = None
+    target: Target | str | None = None
     version: str | None = None
     user_agent: str | None = None
     dialled: Peer | None = None
@@ -92,7 +92,9 @@ class Exchange:
         self.method = request.method
         self.version = request.version
         target = request.target
-        if self.kind == "own":
+        if self.kind == "connect":
+            self.target = target  # written out when it is logged
+        elif self.kind == "own":
             self.target = target.path.partition(b"?")[0].decode("latin-1")
         else:
             url, question, _query = str(target).partition("?")

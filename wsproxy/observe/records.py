@@ -37,7 +37,7 @@ def format_json(event: str, exchange: Exchange, at: float, now: float) -> bytes:
         "user": exchange.user,
         "kind": exchange.kind,
         "method": exchange.method,
-        "target": exchange.target,
+        "target": _target(exchange),
         "address": str(exchange.dialled) if exchange.dialled else None,
         "rule": exchange.rule,
         "verdict": exchange.verdict,
@@ -82,6 +82,10 @@ def _word(text: str | None) -> str:
     return _UNSAFE.sub(lambda found: "".join(f"%{o:02X}" for o in found[0].encode()), text)
 
 
+def _target(exchange: Exchange) -> str | None:
+    return None if exchange.target is None else str(exchange.target)
+
+
 def _host(peer: Peer | None) -> str:
     return str(peer.address) if peer else "-"
 
@@ -102,7 +106,7 @@ def format_squid(event: str, exchange: Exchange, at: float, now: float) -> bytes
     line = (
         f"{at:.3f} {round((now - exchange.began_at) * 1000):6d} {_host(exchange.peer)} "
         f"{result}/{exchange.status or 0:03d} {exchange.bytes_down} {_word(exchange.method)} "
-        f"{_word(exchange.target)} {_word(exchange.user)} "
+        f"{_word(_target(exchange))} {_word(exchange.user)} "
         f"{'HIER_DIRECT' if exchange.dialled else 'HIER_NONE'}/{_host(exchange.dialled)} -\n"
     )
     return line.encode("ascii")
@@ -115,7 +119,7 @@ def format_combined(event: str, exchange: Exchange, at: float, now: float) -> by
     when = datetime.fromtimestamp(at, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
     line = (
         f"{_host(exchange.peer)} - {_word(exchange.user)} [{when}] "
-        f'"{_word(exchange.method)} {_word(exchange.target)} HTTP/{exchange.version or "1.1"}" '
+        f'"{_word(exchange.method)} {_word(str(exchange.target or ""))} HTTP/{exchange.version or "1.1"}" '
         f'{exchange.status or 0:03d} {exchange.bytes_down} "-" "{_word(exchange.user_agent)}"\n'
     )
     return line.encode("ascii")

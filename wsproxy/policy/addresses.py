@@ -165,12 +165,17 @@ def vet(host: Host, address: Address, zones: Sequence[Zone]) -> str | None:
     if inner is not None and (inner_class := _class_of(inner)):
         refused.append((inner, inner_class))
     matching = [zone for zone in zones if host in zone.hosts]
-    if all(
-        name not in _NEVER and any(part in zone.networks for zone in matching)
-        for part, name in refused
-    ):
-        return None
-    return " ".join(name for _, name in refused)
+    for part, name in refused:
+        if name in _NEVER or not _is_inside(part, matching):
+            return " ".join(name for _, name in refused)
+    return None
+
+
+def _is_inside(address: Address, zones: Sequence[Zone]) -> bool:
+    for zone in zones:  # noqa: SIM110 - a generator costs as much as what it looks at
+        if address in zone.networks:
+            return True
+    return False
 
 
 def is_own_listener(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from wsproxy.model import Address, Host, Identity
 
@@ -16,8 +16,7 @@ _HTTP_PORT_TUNNEL = frozenset({"tcp", "ws"})
 _OTHER_TUNNEL = frozenset({"tcp", "https", "wss", "ws"})
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One request, as far as rules look at it.
 
     Attributes:

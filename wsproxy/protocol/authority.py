@@ -98,7 +98,6 @@ def parse_host(raw: bytes) -> Host:
     raise _host_error(raw)
 
 
-@lru_cache(maxsize=4096)
 def parse_authority(raw: bytes, *, default_port: int | None = None) -> tuple[Host, int]:
     """Read ``host[:port]``, the authority-form of CONNECT (RFC 9112 §3.2.3) among others.
 

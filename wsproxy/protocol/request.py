@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from wsproxy.errors import ClientProtocolError
 from wsproxy.model import Body, BodyKind, Headers, Host, ProxyRequest, RequestKind, Target
@@ -88,8 +89,7 @@ def _check_lists(headers: Headers) -> None:
 
 def _read_target(method: str, raw: bytes) -> tuple[RequestKind, Target]:
     if method == "CONNECT":
-        host, port = parse_authority(raw)
-        return RequestKind.CONNECT, Target("tcp", host, port)
+        return RequestKind.CONNECT, _tunnel_target(raw)
     if raw.startswith(b"/") or (raw == b"*" and method == "OPTIONS"):
         return RequestKind.OWN, Target("http", _OWN_HOST, 80, raw)
     target = parse_absolute_form(raw)
@@ -97,6 +97,13 @@ def _read_target(method: str, raw: bytes) -> tuple[RequestKind, Target]:
         # RFC 9112 §3.2.4: an empty path of OPTIONS becomes the asterisk-form.
         target = replace(target, path=b"*")
     return RequestKind.FORWARD, target
+
+
+@lru_cache(maxsize=4096)
+def _tunnel_target(raw: bytes) -> Target:
+    """Remembered, because the same few targets are asked for again and again."""
+    host, port = parse_authority(raw)
+    return Target("tcp", host, port)
 
 
 def _read_framing(headers: Headers, version: str) -> Body:

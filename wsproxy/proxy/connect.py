@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import socket
-from dataclasses import dataclass
-
-import trio
+from typing import NamedTuple
 
 from wsproxy.model import CloseReason, ProxyRequest, Side
+from wsproxy.net.engine import RelaySummary
 from wsproxy.net.streams import TcpStream
 from wsproxy.observe.exchange import Exchange
 from wsproxy.proxy.runtime import Runtime
 from wsproxy.proxy.session import Session
 
-__all__ = ["OpenTunnel", "connect", "run_tunnel"]
+__all__ = ["ESTABLISHED", "OpenTunnel", "begin_tunnel", "connect"]
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 """Exactly 200, no field and no body: Java and Go accept nothing else, and
 RFC 9110 §9.3.6 forbids Content-Length and Transfer-Encoding."""
 
 
-@dataclass(frozen=True, slots=True)
-class OpenTunnel:
+class OpenTunnel(NamedTuple):
     """Two sockets that are one connection from now on.
 
     Attributes:
@@ -49,7 +48,8 @@ async def connect(session: Session, request: ProxyRequest, exchange: Exchange) -
     client = session.client
     route = await session.runtime.gate.admit(request, exchange)
     session.drop_upstream()
-    sock, _address = await route.connect(exchange)
+    begun = session.begun.take_attempt(route.addresses)
+    sock, _address = await route.connect(exchange, begun=begun)
     upstream = TcpStream(sock)
     try:
         await client.send(ESTABLISHED, timeout_s=session.runtime.timeouts.body_s)
@@ -61,23 +61,35 @@ async def connect(session: Session, request: ProxyRequest, exchange: Exchange) -
     return OpenTunnel(client.stream.detach(), upstream.detach(), exchange, early_up=early)
 
 
-async def run_tunnel(tunnel: OpenTunnel, runtime: Runtime) -> None:
-    """Relays until both directions ended, and writes the tunnel's two records."""
+def begin_tunnel(tunnel: OpenTunnel, runtime: Runtime) -> None:
+    """Hands a tunnel to the engine, which relays it until both directions ended.
+
+    Its two records are written when it begins and ends; its place is given
+    back at the end.
+    """
     exchange = tunnel.exchange
     runtime.log("open", exchange)
     try:
-        summary = await runtime.engine.relay(
+        runtime.engine.start(
             tunnel.client,
             tunnel.upstream,
             runtime.relay_limits,
+            functools.partial(_end_tunnel, exchange, runtime),
             early_up=tunnel.early_up,
             early_down=tunnel.early_down,
         )
-        exchange.bytes_up, exchange.bytes_down = summary.bytes_up, summary.bytes_down
-        exchange.end(summary.closed_by, summary.reason)
-    except trio.Cancelled:
-        exchange.end(Side.PROXY, CloseReason.DRAINED)
-        raise
-    finally:
+    except BaseException:
         exchange.end(Side.PROXY, CloseReason.INTERNAL)
-        runtime.log("access", exchange)
+        _leave(exchange, runtime)
+        raise
+
+
+def _end_tunnel(exchange: Exchange, runtime: Runtime, summary: RelaySummary) -> None:
+    exchange.bytes_up, exchange.bytes_down = summary.bytes_up, summary.bytes_down
+    exchange.end(summary.closed_by, summary.reason)
+    _leave(exchange, runtime)
+
+
+def _leave(exchange: Exchange, runtime: Runtime) -> None:
+    runtime.log("access", exchange)
+    runtime.occupancy.leave(exchange.peer.address)

@@ -17,14 +17,14 @@ import trio
 from wsproxy.auth import Authenticator, parse_authorization
 from wsproxy.errors import AuthRequired, Denied
 from wsproxy.model import Address, Identity, ProxyRequest, RequestKind, Target
-from wsproxy.net.dial import dial
+from wsproxy.net.dial import Attempt, begin, dial
 from wsproxy.net.listen import is_local
 from wsproxy.net.resolve import Resolver
 from wsproxy.observe.exchange import Exchange, milliseconds
 from wsproxy.policy.addresses import Zone, is_own_listener, vet
 from wsproxy.policy.rules import Ask, Rules, decide, tunnel_protocols
 
-__all__ = ["Gate", "Route"]
+__all__ = ["Attempt", "Gate", "Route"]
 
 _HTTP = frozenset({"http"})
 _WS = frozenset({"ws"})
@@ -44,8 +44,33 @@ class Route:
     addresses: Sequence[Address]
     connect_timeout_s: float
 
-    async def connect(self, exchange: Exchange) -> tuple[socket.socket, Address]:
+    def connect_nowait(self, exchange: Exchange) -> Attempt | None:
+        """Begins to connect; `exchange` has the address if that was all.
+
+        Returns:
+            None when there are several addresses, which takes some racing.
+
+        Raises:
+            ConnectFailed: or one of its kinds.
+            DescriptorsExhausted: no socket left.
+        """
+        if len(self.addresses) != 1:
+            return None
+        began_at = trio.current_time()
+        attempt = begin(self.addresses[0], self.target.port)
+        if attempt.stands():
+            exchange.connect_ms = milliseconds(began_at, trio.current_time())
+            exchange.dial(attempt.address, self.target.port)
+        return attempt
+
+    async def connect(
+        self, exchange: Exchange, *, begun: Attempt | None = None
+    ) -> tuple[socket.socket, Address]:
         """A connected socket and the address it leads to.
+
+        Args:
+            exchange: gets the address and how long it took.
+            begun: what `connect_nowait` began for the same request.
 
         Raises:
             ConnectFailed: or one of its kinds.
@@ -54,7 +79,7 @@ class Route:
         began_at = trio.current_time()
         try:
             sock, address = await dial(
-                self.addresses, self.target.port, timeout_s=self.connect_timeout_s
+                self.addresses, self.target.port, timeout_s=self.connect_timeout_s, begun=begun
             )
         finally:
             exchange.connect_ms = milliseconds(began_at, trio.current_time())
@@ -126,7 +151,31 @@ class Gate:
                 exchange.resolve_ms = milliseconds(began_at, trio.current_time())
         return Route(target, self._vet(target, addresses), self.connect_timeout_s)
 
-    async def _authenticate(self, request: ProxyRequest, exchange: Exchange) -> Identity | None:
+    def admit_nowait(self, request: ProxyRequest, exchange: Exchange) -> Route | None:
+        """What `admit` says, if nothing has to be waited for; else None.
+
+        Raises:
+            AuthRequired: credentials missing, or known to be wrong.
+            Denied: by a rule, or because of the address.
+        """
+        target = request.target
+        if target.host.address is None:
+            return None
+        identity = None
+        offered = self._offered(request)
+        if offered is not None:
+            authenticator, credentials = offered
+            now = trio.current_time()
+            identity = authenticator.authenticate_nowait(credentials, now=now)
+            if identity is None:
+                return None
+            exchange.authenticate_ms = milliseconds(now, trio.current_time())
+            exchange.identify(identity)
+        self._decide(request, identity, exchange)
+        return Route(target, self._vet(target, (target.host.address,)), self.connect_timeout_s)
+
+    def _offered(self, request: ProxyRequest) -> tuple[Authenticator, bytes] | None:
+        """The credentials of a request and who can verify them; None when it needs none."""
         if not self.authenticators:
             return None
         value = request.field(b"proxy-authorization")
@@ -138,6 +187,13 @@ class Gate:
         authenticator = self.authenticators.get(scheme)
         if authenticator is None:
             raise AuthRequired("this authentication scheme is not offered here")
+        return authenticator, credentials
+
+    async def _authenticate(self, request: ProxyRequest, exchange: Exchange) -> Identity | None:
+        offered = self._offered(request)
+        if offered is None:
+            return None
+        authenticator, credentials = offered
         now = trio.current_time()
         try:
             identity = authenticator.authenticate_nowait(credentials, now=now)

@@ -30,12 +30,12 @@ from wsproxy.model import CloseReason, Peer, ProxyRequest, RequestKind, Side
 from wsproxy.net.http1 import ClientChannel
 from wsproxy.net.streams import TcpStream
 from wsproxy.observe.exchange import Exchange
-from wsproxy.proxy.connect import OpenTunnel, connect, run_tunnel
+from wsproxy.proxy.connect import OpenTunnel, begin_tunnel, connect
 from wsproxy.proxy.forward import forward
 from wsproxy.proxy.own import own
 from wsproxy.proxy.pages import refusal
 from wsproxy.proxy.runtime import Runtime
-from wsproxy.proxy.session import Session
+from wsproxy.proxy.session import Begun, Session
 from wsproxy.proxy.upgrade import upgrade
 
 __all__ = ["STORIES", "serve"]
@@ -52,21 +52,31 @@ STORIES: dict[RequestKind, Story] = {
 }
 
 
-async def serve(sock: socket.socket, peer: Peer, *, runtime: Runtime) -> None:
-    """Serves one accepted connection to its end; closes `sock`."""
-    session = Session(ClientChannel(TcpStream(sock)), peer, runtime)
+async def serve(
+    sock: socket.socket, peer: Peer, *, runtime: Runtime, begun: Begun | None = None
+) -> None:
+    """Serves one accepted connection, to its end or until it has become a tunnel.
+
+    Args:
+        sock: owned from here on.
+        peer: its far end.
+        runtime: what is configured.
+        begun: what was done of it already.
+    """
+    session = Session(ClientChannel(TcpStream(sock)), peer, runtime, begun)
     try:
         runtime.occupancy.enter(peer.address)
     except LimitReached as error:
         await _turn_away(session, error)
         return
+    tunnel = None
     try:
         tunnel = await _converse(session)
-        del session
-        if tunnel is not None:
-            await run_tunnel(tunnel, runtime)
     finally:
-        runtime.occupancy.leave(peer.address)
+        if tunnel is None:
+            runtime.occupancy.leave(peer.address)
+    if tunnel is not None:
+        begin_tunnel(tunnel, runtime)
 
 
 async def _turn_away(session: Session, error: LimitReached) -> None:

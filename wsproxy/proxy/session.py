@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
 from email.utils import formatdate
 
 import h11
@@ -19,11 +21,11 @@ from wsproxy.model import Address, Peer, ProxyRequest, Target
 from wsproxy.net.http1 import ClientChannel, UpstreamChannel
 from wsproxy.net.streams import TcpStream
 from wsproxy.observe.exchange import Exchange
-from wsproxy.proxy.gate import Route
+from wsproxy.proxy.gate import Attempt, Route
 from wsproxy.proxy.pages import Page, reason_phrase
 from wsproxy.proxy.runtime import Runtime
 
-__all__ = ["Session", "Upstream"]
+__all__ = ["Begun", "Session", "Upstream"]
 
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 """How much of a refused request's body is read for the sake of clients that
@@ -55,6 +57,31 @@ class Upstream:
         return (mine.host, mine.port) == (target.host, target.port) and self.channel.reusable
 
 
+@dataclass(slots=True)
+class Begun:
+    """What the express lane did of a connection that it leaves to a session.
+
+    Attributes:
+        octets: read from the client, for the first request.
+        attempt: to connect that request's upstream.
+    """
+
+    octets: bytes = b""
+    attempt: Attempt | None = None
+
+    def take_attempt(self, addresses: Sequence[Address]) -> Attempt | None:
+        """The attempt, if it leads to one of `addresses`; else it is given up."""
+        attempt, self.attempt = self.attempt, None
+        if attempt is not None and attempt.address not in addresses:
+            attempt.sock.close()
+            return None
+        return attempt
+
+    def give_up(self) -> None:
+        """Closes what nobody took."""
+        self.take_attempt(())
+
+
 class Session:
     """What the requests of one client connection share.
 
@@ -62,15 +89,21 @@ class Session:
         client: the channel to the client.
         peer: its address.
         runtime: what is configured.
+        begun: what was done already.
 
     Attributes:
         upstream: this client's own connection to an origin, if there is one.
         waited_s: how much of the first head's time was gone at its first octet.
     """
 
-    __slots__ = ("client", "peer", "runtime", "upstream", "waited_s")
+    __slots__ = ("begun", "client", "peer", "runtime", "upstream", "waited_s")
 
-    def __init__(self, client: ClientChannel, peer: Peer, runtime: Runtime) -> None:
+    def __init__(
+        self, client: ClientChannel, peer: Peer, runtime: Runtime, begun: Begun | None = None
+    ) -> None:
+        self.begun = begun or Begun()
+        if self.begun.octets:
+            client.http.receive_data(self.begun.octets)
         self.client = client
         self.peer = peer
         self.runtime = runtime
@@ -173,5 +206,6 @@ class Session:
 
     def close(self) -> None:
         """Closes what is still open."""
+        self.begun.give_up()
         self.drop_upstream()
         self.client.close()

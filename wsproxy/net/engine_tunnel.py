@@ -1,0 +1,60 @@
+"""One relay of `wsproxy.net.engine_epoll`: its pumps, its deadlines, and how it ended."""
+
+from __future__ import annotations
+
+from wsproxy.model import CloseReason, Side
+from wsproxy.net.engine import OnEnd, RelayLimits
+from wsproxy.net.pump import Pump
+
+__all__ = ["Tunnel"]
+
+_COARSE = 1 / 32
+"""How late a deadline may be looked at, as a part of the time-out."""
+
+_LATE_MIN_S, _LATE_MAX_S = 0.02, 5.0
+"""Bounds of that lateness."""
+
+
+class Tunnel:
+    """One relay: two pumps and what ends them."""
+
+    __slots__ = (
+        "broken",
+        "client_fd",
+        "down",
+        "end",
+        "first_end",
+        "idle_timeout_s",
+        "lifetime_at",
+        "live",
+        "on_end",
+        "up",
+        "upstream_fd",
+    )
+
+    def __init__(self, up: Pump, down: Pump, limits: RelayLimits, on_end: OnEnd) -> None:
+        now = up.moved_at
+        self.up = up
+        self.down = down
+        self.on_end = on_end
+        self.live = True
+        self.idle_timeout_s = limits.idle_timeout_s
+        self.lifetime_at = now + limits.lifetime_s
+        self.client_fd = up.source.fileno()
+        self.upstream_fd = down.source.fileno()
+        self.first_end: Side | None = None
+        self.end: tuple[Side, CloseReason] | None = None
+        self.broken: Pump | None = None
+
+    def idle_at(self) -> float:
+        """When the idle time-out is due, unless a byte moves."""
+        up, down = self.up.moved_at, self.down.moved_at
+        return (up if up > down else down) + self.idle_timeout_s
+
+    def look_at(self) -> float:
+        """When to look whether a deadline has passed, so that one look serves many."""
+        idle = self.idle_timeout_s
+        return min(
+            self.idle_at() + min(max(idle * _COARSE, _LATE_MIN_S), _LATE_MAX_S),
+            self.lifetime_at + _LATE_MIN_S,
+        )

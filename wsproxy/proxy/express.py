@@ -1,0 +1,79 @@
+"""The express lane: a CONNECT that needs no waiting gets its tunnel without a task.
+
+A busy proxy finds the whole head there when it accepts, remembers who the
+credentials belong to, and often has its answer from the dialled address by the
+time it asks.  Then nothing is left to wait for, and a task would only cost: a
+third of all processor time, measured (docs/adr/0007).  The steps are the very
+ones of the story in `wsproxy.proxy.connect`; whatever is not plain sailing,
+refusals included, is left to the story, together with what was begun.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+
+import trio
+
+from wsproxy.errors import WsproxyError
+from wsproxy.model import Peer, ProxyRequest, RequestKind
+from wsproxy.net.listen import Handler
+from wsproxy.net.streams import RECEIVE_SIZE
+from wsproxy.observe.exchange import Exchange
+from wsproxy.protocol.http1 import ServerConnection
+from wsproxy.proxy.connect import ESTABLISHED, OpenTunnel, begin_tunnel
+from wsproxy.proxy.http import serve
+from wsproxy.proxy.runtime import Runtime
+from wsproxy.proxy.session import Begun
+
+__all__ = ["express"]
+
+
+def express(sock: socket.socket, peer: Peer, *, runtime: Runtime) -> Handler | None:
+    """Opens a tunnel for an accepted connection, if that can be done at once.
+
+    Returns:
+        None when it did; else what serves the connection from here on.
+    """
+    try:
+        octets = sock.recv(RECEIVE_SIZE)
+    except OSError:
+        octets = b""
+    begun = Begun(octets)
+    if octets.startswith(b"CONNECT ") and not runtime.drain.draining:
+        tunnel = _open(sock, peer, runtime, begun)
+        if tunnel is not None:
+            begin_tunnel(tunnel, runtime)
+            return None
+    return functools.partial(serve, runtime=runtime, begun=begun)
+
+
+def _open(sock: socket.socket, peer: Peer, runtime: Runtime, begun: Begun) -> OpenTunnel | None:
+    """The tunnel, or None with what was begun noted in `begun`."""
+    http = ServerConnection()
+    http.receive_data(begun.octets)
+    now = trio.current_time()
+    exchange = Exchange(peer, now)
+    try:
+        request = http.next_event()
+        if not isinstance(request, ProxyRequest) or request.kind is not RequestKind.CONNECT:
+            return None
+        exchange.begin(request, now)
+        route = runtime.gate.admit_nowait(request, exchange)
+        if route is None:
+            return None
+        begun.attempt = attempt = route.connect_nowait(exchange)
+        if attempt is None or exchange.dialled is None:
+            return None
+        runtime.occupancy.enter(peer.address)
+    except WsproxyError:
+        return None
+    try:
+        sent = sock.send(ESTABLISHED)
+    except OSError:
+        sent = 0
+    if sent < len(ESTABLISHED):
+        runtime.occupancy.leave(peer.address)
+        return None
+    exchange.status = 200
+    return OpenTunnel(sock, attempt.sock, exchange, early_up=http.take_rest())
