@@ -643,7 +643,7 @@ async def test_a_client_that_does_not_read_its_answer_is_left(tmp_path: Path) ->
 
 
 async def test_an_origin_that_takes_no_body_may_still_answer(tmp_path: Path) -> None:
-    async with open_door(tmp_path, SHORT % "body: 50ms, response_head: 5s") as door:
+    async with open_door(tmp_path, SHORT % "body: 500ms, response_head: 5s") as door:
         size = 16 * 1024 * 1024
         framing = b"Content-Length: %d" % size
         client, origin = await ask(door, POST % framing, POSTED % framing)
