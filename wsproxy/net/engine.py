@@ -1,8 +1,8 @@
 """The relay engine: what every engine promises, whatever moves the bytes.
 
-A relay joins two connected sockets until both directions have ended.  It costs
-its caller one parked task and nothing else: deadlines, half-close,
-backpressure and counting belong to the engine.
+A relay joins two connected sockets until both directions have ended.  Who starts
+one need not wait for it: deadlines, half-close, backpressure and counting belong
+to the engine, which calls back when it is over.
 
 Two engines keep this promise and pass the same tests: `wsproxy.net.engine_epoll`
 moves all relays of the process in one loop of its own and is what Linux runs;

@@ -134,19 +134,11 @@ class EpollEngine:
         early_down: bytes = b"",
     ) -> RelaySummary:
         """Join two sockets until it is over; see `wsproxy.net.engine.Engine.relay`."""
-        if self._epoll is None:
-            client.close()
-            upstream.close()
-            raise RuntimeError("the relay engine is not running")
         waiter = _Waiter(self)
-        waiter.tunnel = self._begin(
-            Pump(client, upstream, room=self._room, early=early_up, now=trio.current_time()),
-            Pump(upstream, client, room=self._room, early=early_down, now=trio.current_time()),
-            limits,
-            waiter.end,
-        )
+        early = early_up, early_down
+        waiter.tunnel = self._begin(client, upstream, limits, waiter.end, early=early)
         # The frame of a parked task keeps its locals alive for as long as the tunnel lasts.
-        del early_up, early_down, client, upstream, limits
+        del early, early_up, early_down, client, upstream, limits
         await trio.lowlevel.wait_task_rescheduled(waiter)
         assert waiter.summary is not None
         return waiter.summary
@@ -162,19 +154,13 @@ class EpollEngine:
         early_down: bytes = b"",
     ) -> None:
         """Join two sockets without a task; see `wsproxy.net.engine.Engine.start`."""
-        if self._epoll is None:
-            client.close()
-            upstream.close()
-            raise RuntimeError("the relay engine is not running")
-        now = trio.current_time()
-        up = Pump(client, upstream, room=self._room, early=early_up, now=now)
-        down = Pump(upstream, client, room=self._room, early=early_down, now=now)
-        self._begin(up, down, limits, on_end)
+        self._begin(client, upstream, limits, on_end, early=(early_up, early_down))
 
     async def wait_empty(self) -> None:
         """Return when no relay is left."""
         while self._tunnels:
-            self._emptied = trio.Event()
+            if self._emptied.is_set():
+                self._emptied = trio.Event()
             await self._emptied.wait()
 
     def end_all(self, reason: CloseReason) -> None:
@@ -249,7 +235,22 @@ class EpollEngine:
         elif step is _SINK_BROKE:
             self._break(tunnel, tunnel.down if pump is tunnel.up else tunnel.up)
 
-    def _begin(self, up: Pump, down: Pump, limits: RelayLimits, on_end: OnEnd) -> Tunnel:
+    def _begin(
+        self,
+        client: socket.socket,
+        upstream: socket.socket,
+        limits: RelayLimits,
+        on_end: OnEnd,
+        *,
+        early: tuple[bytes, bytes],
+    ) -> Tunnel:
+        if self._epoll is None:
+            client.close()
+            upstream.close()
+            raise RuntimeError("the relay engine is not running")
+        now = trio.current_time()
+        up = Pump(client, upstream, room=self._room, early=early[0], now=now)
+        down = Pump(upstream, client, room=self._room, early=early[1], now=now)
         tunnel = Tunnel(up, down, limits, on_end)
         try:
             self._register(tunnel)

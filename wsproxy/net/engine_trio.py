@@ -133,7 +133,8 @@ class TrioEngine:
     async def wait_empty(self) -> None:
         """Return when no relay is left."""
         while self._tunnels:
-            self._emptied = trio.Event()
+            if self._emptied.is_set():
+                self._emptied = trio.Event()
             await self._emptied.wait()
 
     def end_all(self, reason: CloseReason) -> None:
