@@ -31,6 +31,10 @@ SMALL_CHUNKS_CPU_RATIO = 40
 case over the goal (docs/security.md), and linear; chunk by chunk through h11 it was ten times that."""
 ENDLESS = 32 * 1024 * 1024
 """Nobody waits for the real end of something endless."""
+WARM_UPS = 8
+"""Python takes memory from the system by the megabyte; so many thousand requests find its level."""
+RECORD_BYTES = 1024
+"""What each further request may leave waiting: its record, until the writer has its turn (bounded by the sink)."""
 TRIES = 3
 """The best counts: the machine's noise comes and goes, what a request really needs does not."""
 RUNS = 10
@@ -268,7 +272,8 @@ async def _check(proxy: ProxyProcess, case: Greedy, plain_case: Greedy) -> None:
             _, plain_s = await _times(proxy, plain, RUNS)
         async with _player(proxy, case) as play:
             if case.requests > 1:
-                await play()  # what a thousand of any requests leave to the garbage collector
+                for _ in range(WARM_UPS):
+                    await play()  # what a thousand of any requests leave to the garbage collector
             growth = await _growth(proxy, play)
             ratio = proxy_s = fair_s = math.inf
             for _ in range(TRIES):
@@ -281,7 +286,7 @@ async def _check(proxy: ProxyProcess, case: Greedy, plain_case: Greedy) -> None:
         f"G14 {case.name}: {growth // 1024} KiB; {proxy_s * 1e3:.2f} ms, "
         f"{ratio:.1f} times its sender's {fair_s * 1e3:.2f} ms"
     )
-    assert growth <= MAX_GROWTH
+    assert growth <= MAX_GROWTH + (case.requests - 1) * RECORD_BYTES
     assert ratio <= case.most
     assert proxy.is_running()
     assert "Traceback" not in proxy.stderr, proxy.stderr[-2000:]
