@@ -105,6 +105,34 @@ async def test_every_connection_is_handled_and_closed(
     nursery.cancel_scope.cancel()
 
 
+async def test_all_that_wait_are_accepted_before_the_first_is_looked_at(
+    listener: socket.socket, nursery: trio.Nursery
+) -> None:
+    """So that their heads are there when they are looked at, and no task is needed."""
+    happened: list[str] = []
+
+    class Listener:
+        def fileno(self) -> int:
+            return listener.fileno()
+
+        def accept(self) -> tuple[socket.socket, object]:
+            accepted = listener.accept()
+            happened.append("accepted")
+            return accepted
+
+    def look(sock: socket.socket, _peer: Peer) -> None:
+        happened.append("looked at")
+        sock.close()
+
+    callers = [call(listener) for _ in range(3)]
+    nursery.start_soon(accept_loop, Listener(), look, nursery)
+    for caller in callers:
+        assert await caller.reads_rest() == b""
+        caller.closes()
+    assert happened == ["accepted"] * 3 + ["looked at"] * 3
+    nursery.cancel_scope.cancel()
+
+
 async def test_accepted_sockets_are_tuned(
     listener: socket.socket, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,28 +97,37 @@ async def accept_loop(listener: socket.socket, look: Look, sessions: trio.Nurser
     try:
         while True:
             await trio.lowlevel.wait_readable(listener)
-            for _ in range(_ACCEPT_BATCH):
-                try:
-                    sock, name = listener.accept()
-                except BlockingIOError:
-                    break
-                except OSError as error:
-                    if is_exhausted(error):
-                        spare.turn_one_away(listener)
-                        await trio.sleep(_EXHAUSTED_PAUSE_S)
-                        spare.restore()
-                    break
-                if sys.platform == "linux":
-                    sock.setblocking(False)
-                else:
-                    tune(sock)
-                    _probe_silent_clients(sock)
-                peer = _peer(name)
+            arrived, exhausted = _accept_all(listener)
+            # Looked at only now: by the time all are accepted, the first have sent something.
+            for sock, peer in arrived:
                 handler = _look(look, sock, peer)
                 if handler is not None:
                     sessions.start_soon(_session, handler, sock, peer)
+            if exhausted:
+                spare.turn_one_away(listener)
+                await trio.sleep(_EXHAUSTED_PAUSE_S)
+                spare.restore()
     finally:
         spare.close()
+
+
+def _accept_all(listener: socket.socket) -> tuple[list[tuple[socket.socket, Peer]], bool]:
+    """The connections that wait, up to a batch, and whether the descriptors ran out over them."""
+    arrived: list[tuple[socket.socket, Peer]] = []
+    while len(arrived) < _ACCEPT_BATCH:
+        try:
+            sock, name = listener.accept()
+        except BlockingIOError:
+            break
+        except OSError as error:
+            return arrived, is_exhausted(error)
+        if sys.platform == "linux":
+            sock.setblocking(False)
+        else:
+            tune(sock)
+            _probe_silent_clients(sock)
+        arrived.append((sock, _peer(name)))
+    return arrived, False
 
 
 async def _session(handler: Handler, sock: socket.socket, peer: Peer) -> None:
