@@ -23,6 +23,7 @@ from pathlib import Path
 
 import trio
 
+from wsproxy.app_inspection import build_plans, redaction_key
 from wsproxy.auth import AUTHENTICATORS, Authenticator
 from wsproxy.auth.users_file import load_users
 from wsproxy.config.load import Config
@@ -31,6 +32,7 @@ from wsproxy.model import Address, CloseReason
 from wsproxy.net.engine import RelayLimits, best_engine
 from wsproxy.net.listen import accept_loop, bind
 from wsproxy.net.resolve import Resolver
+from wsproxy.observe.capture import CaptureFiles
 from wsproxy.observe.exchange import Exchange
 from wsproxy.observe.records import FORMATS
 from wsproxy.observe.sinks import SINKS, LineSink, open_destination
@@ -55,12 +57,34 @@ def _discard(_event: str, _exchange: Exchange) -> None:
     """Where records go when nobody wants them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What becomes of records of WebSockets.
+
+    Attributes:
+        put: takes one line and never blocks; None when nobody wants them.
+        key: for the markers that stand in the place of secrets.
+    """
+
+    put: Callable[[bytes], None] | None = None
+    key: bytes = b""
+
+
+_NOTHING_CAPTURED = Captured()
+
+
+def wall_clock() -> float:
+    """Seconds since 1970: the one place where records get their date."""
+    return time.time()  # noqa: TID251 (see above)
+
+
 def build(
     config: Config,
     *,
     log_access: Callable[[str, Exchange], None] = _discard,
     connections: int | None = None,
     own: Collection[tuple[Address, int]] = (),
+    captured: Captured = _NOTHING_CAPTURED,
 ) -> Runtime:
     """Everything the configuration describes, loaded and checked, with nothing bound or opened.
 
@@ -70,6 +94,7 @@ def build(
         connections: most client connections, when the system allows less than
             ``limits.connections``.
         own: where this proxy listens; may be filled later.
+        captured: what becomes of records of WebSockets.
 
     Raises:
         ConfigError: with the position of the setting that cannot be used.
@@ -101,6 +126,7 @@ def build(
             connections_per_client=settings.limits.connections_per_client,
         ),
         drain=Drain(),
+        plans=build_plans(config, put=captured.put, key=captured.key, clock=wall_clock),
         via=b"wsproxy-" + secrets.token_hex(4).encode("ascii"),
         log=log_access,
     )
@@ -240,15 +266,23 @@ def serve(config: Config, announce: Callable[[list[str]], None]) -> None:
 
     def log_access(event: str, exchange: Exchange) -> None:
         now = trio.current_time()
-        at = time.time()  # noqa: TID251 - the one place where records get their wall clock
-        sink.put_nowait(format_line(event, exchange, at, now))
+        sink.put_nowait(format_line(event, exchange, wall_clock(), now))
 
+    capture = _open_capture(config)
+    if capture is not None:
+        captured = Captured(capture.put_nowait, redaction_key(_capture_directory(config)))
+    elif config.document is None and access.to != "none":
+        # Who tries it out without a file sees its messages go by.
+        captured = Captured(lambda line: sink.put_nowait(line))  # noqa: PLW0108 - it is opened later
+    else:
+        captured = _NOTHING_CAPTURED
     own: list[tuple[Address, int]] = []
     runtime = build(
         config,
         log_access=_discard if access.to == "none" else log_access,
         connections=connections,
         own=own,
+        captured=captured,
     )
     try:
         sink = LineSink(open_destination(access.to))
@@ -266,12 +300,36 @@ def serve(config: Config, announce: Callable[[list[str]], None]) -> None:
     # a busy proxy would look for it at every tenth connection.
     gc.set_threshold(5_000, 20, 50)
     drain_s = config.settings.timeouts.drain
-    trio.run(functools.partial(_main, runtime, sink, listeners, announce, drain_s))
+    sinks = [sink] if capture is None else [sink, capture]
+    trio.run(functools.partial(_main, runtime, sinks, listeners, announce, drain_s))
+
+
+def _capture_directory(config: Config) -> Path:
+    directory = config.settings.inspection.capture.directory
+    assert directory is not None
+    return directory
+
+
+def _open_capture(config: Config) -> LineSink | None:
+    settings = config.settings.inspection.capture
+    if settings.directory is None:
+        return None
+    try:
+        files = CaptureFiles(
+            settings.directory,
+            rotate_bytes=settings.rotate,
+            keep_s=settings.keep,
+            clock=wall_clock,
+        )
+    except OSError as error:
+        path: KeyPath = ("inspection", "capture", "directory")
+        raise config.error(path, f"cannot be used: {error.strerror}") from error
+    return LineSink(files, name="capture")
 
 
 async def _main(
     runtime: Runtime,
-    sink: LineSink,
+    sinks: list[LineSink],
     listeners: list[_Listening],
     announce: Callable[[list[str]], None],
     drain_s: float,
@@ -279,7 +337,8 @@ async def _main(
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with trio.open_nursery() as services:
             await services.start(runtime.engine.run)
-            services.start_soon(sink.run)
+            for sink in sinks:
+                services.start_soon(sink.run)
             async with trio.open_nursery() as sessions:
                 async with trio.open_nursery() as accepting:
                     look = functools.partial(express, runtime=runtime)
@@ -294,7 +353,8 @@ async def _main(
                 sessions.start_soon(runtime.engine.wait_empty)
                 services.start_soon(_end_sessions, runtime, sessions, signals, drain_s)
             with trio.move_on_after(_LAST_WRITES_S):
-                await sink.close()
+                for sink in sinks:
+                    await sink.close()
             services.cancel_scope.cancel()
 
 

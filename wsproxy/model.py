@@ -55,6 +55,8 @@ class CloseReason(enum.Enum):
     """The proxy is stopping and the drain deadline passed."""
     TIMEOUT = "timeout"
     """Another deadline: head, body, connect, response."""
+    POLICY = "policy"
+    """A message rule closed it."""
     REFUSED = "refused"
     """We answered with a refusal."""
     PROTOCOL = "protocol"

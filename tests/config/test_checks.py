@@ -79,3 +79,126 @@ def test_a_rule_about_people_needs_a_method_to_know_them(name: str, tmp_path: Pa
         )
     ]
     assert problems(policy=policy, auth={"methods": [{"type": "basic", "users": users}]}) == []
+
+
+CAPTURE = {"capture": {"directory": "captures"}}
+CLOSE = {"action": "close"}
+
+
+def test_messages_are_looked_into_only_when_the_mode_says_so() -> None:
+    inspection = {"message_rules": {"no-cards": [CLOSE]}, **CAPTURE}
+    rules = [
+        {"action": "allow", "websocket": mode, "messages": "no-cards"}
+        for mode in ("off", "metadata", "log", "enforce")
+    ]
+    assert problems(policy={"rules": rules}, inspection=inspection) == [
+        (
+            ("policy", "rules", index, "messages"),
+            f"with websocket: {mode} no message is looked into; "
+            "write websocket: enforce, or log to see what the rules find",
+        )
+        for index, mode in enumerate(("off", "metadata"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sets", "sentence"),
+    [
+        ({}, "it is empty"),
+        ({"no-cards": [CLOSE], "size": [CLOSE]}, "did you mean 'no-cards'?"),
+        ({"size": [CLOSE], "chatter": [CLOSE]}, "there are: chatter, size"),
+    ],
+)
+def test_a_set_that_a_rule_names_is_there(sets: dict[str, Any], sentence: str) -> None:
+    rule = {"action": "allow", "websocket": "enforce", "messages": ["no-card"]}
+    assert problems(policy={"rules": [rule]}, inspection={"message_rules": sets}) == [
+        (
+            ("policy", "rules", 0, "messages", 0),
+            f"no such set in inspection.message_rules; {sentence}",
+        )
+    ]
+
+
+def test_names_of_message_rules_are_unique_in_all_sets() -> None:
+    sets = {"a": [CLOSE, {"name": "x", **CLOSE}], "b": [{"name": "x", **CLOSE}, CLOSE]}
+    assert problems(inspection={"message_rules": sets}) == [
+        (
+            ("inspection", "message_rules", "b", 0, "name"),
+            "inspection.message_rules.a[1] is named 'x' already; rename one",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [
+        ({"action": "throttle"}, "to throttle, a rule needs a rate such as 10/s"),
+        (
+            {"action": "redact", "opcode": "text"},
+            "to redact, a rule needs matches or json: they say what",
+        ),
+    ],
+)
+def test_an_action_needs_what_it_works_with(rule: dict[str, Any], sentence: str) -> None:
+    assert problems(inspection={"message_rules": {"a": [rule]}}) == [
+        (("inspection", "message_rules", "a", 0, "action"), sentence)
+    ]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"action": "throttle", "rate": "10/s"},
+        {"action": "redact", "matches": "x"},
+        {"action": "redact", "json": {"$.type": "login"}},
+        *({"action": action} for action in ("allow", "drop", "close")),
+    ],
+)
+def test_an_action_that_has_it_is_in_order(rule: dict[str, Any]) -> None:
+    assert problems(inspection={"message_rules": {"a": [rule]}}) == []
+
+
+def test_what_records_messages_needs_a_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    log = {"action": "allow", "websocket": "log"}
+    sections: dict[str, Any] = {
+        "policy": {"websocket": "log", "rules": [{"action": "deny"}, log]},
+    }
+    sets = {"message_rules": {"a": [CLOSE, {"action": "log"}]}}
+    assert problems(**sections, inspection=sets) == [
+        (path, f"{setting}: log needs inspection.capture; add a directory")
+        for path, setting in [
+            (("policy", "websocket"), "websocket"),
+            (("policy", "rules", 1, "websocket"), "websocket"),
+            (("inspection", "message_rules", "a", 1, "action"), "action"),
+        ]
+    ]
+    assert problems(**sections, inspection=sets | CAPTURE) == []
+
+
+def test_a_capture_without_a_directory_is_an_oversight_unless_it_is_written_out() -> None:
+    assert problems(inspection={"capture": {"keep": "1d"}}) == [
+        (("inspection", "capture"), "nothing is captured without a directory; add one")
+    ]
+    assert problems(inspection={"capture": {}}) == []
+    assert problems(inspection={"capture": {"keep": "1d", "directory": None}}) == []
+
+
+def test_the_directory_of_captures_can_be_made_or_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sentences(directory: Path) -> list[str]:
+        found = problems(inspection={"capture": {"directory": directory}})
+        assert {path for path, _ in found} <= {("inspection", "capture", "directory")}
+        return [sentence for _, sentence in found]
+
+    (tmp_path / "file").touch()
+    assert sentences(tmp_path) == []
+    assert sentences(tmp_path / "new") == []
+    assert sentences(tmp_path / "no" / "new") == [f"there is no folder {tmp_path / 'no'}"]
+    assert sentences(tmp_path / "file") == [f"{tmp_path / 'file'} is not a folder"]
+    assert sentences(tmp_path / "file" / "new") == [f"{tmp_path / 'file'} is not a folder"]
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert sentences(tmp_path / "new") == [f"the folder {tmp_path} cannot be written to"]

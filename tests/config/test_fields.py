@@ -16,6 +16,8 @@ from wsproxy.config.secret import Secret
 LISTEN = "expected HOST:PORT, HOST an IP address, [IPv6 address] or localhost"
 NETWORK = "expected an address or a network such as 10.0.0.0/8"
 PORTS = 'expected a port or a range such as "8000-8999"'
+SIZE = "expected a size such as 512B, 64KiB, 16MiB or 1GiB"
+SET_NAME = "expected a name of up to 64 letters, digits, '-', '_' and '.'"
 DURATION = "expected a duration such as 250ms, 30s, 15m, 1h or 7d"
 
 
@@ -35,6 +37,12 @@ def sentence_of(kind: Any, value: object) -> str:
     [
         (fields.Duration, "250ms", 0.25),
         (fields.Duration, 1.5, 1.5),
+        (fields.Size, "1B", 1),
+        (fields.Size, "64KiB", 65536),
+        (fields.SetName, "no-cards_2.v1", "no-cards_2.v1"),
+        (fields.Many[fields.Text], [], ()),
+        (fields.Many[fields.Text], "one", ("one",)),
+        (fields.Many[fields.Text], ["one", "two"], ("one", "two")),
         (fields.Listening, "127.0.0.1:0", ListenAddress(IPv4Address("127.0.0.1"), 0)),
         (fields.Listening, "0.0.0.0:8080", ListenAddress(IPv4Address("0.0.0.0"), 8080)),
         (fields.Listening, "[::]:65535", ListenAddress(IPv6Address("::"), 65535)),
@@ -82,6 +90,14 @@ def test_a_right_value_becomes_its_type(kind: Any, written: object, value: objec
         (fields.Duration, "soon", DURATION),
         (fields.Duration, 30, "expected a duration such as 250ms, 30s, 15m or 1h"),
         (fields.Duration, "0s", "expected a duration longer than zero"),
+        (fields.Size, "big", SIZE),
+        (fields.Size, 65536, SIZE),
+        (fields.Size, "0KiB", "expected a size of at least 1B"),
+        (fields.SetName, "", SET_NAME),
+        (fields.SetName, "two words", SET_NAME),
+        (fields.SetName, "-a", SET_NAME),
+        (fields.SetName, "a" * 65, SET_NAME),
+        (fields.SetName, 5, "expected text; put a number, true and false in quotes"),
         (fields.Listening, 8080, LISTEN),
         (fields.Listening, "8080", LISTEN),
         (fields.Listening, ":8080", LISTEN),

@@ -204,6 +204,25 @@ SECTIONS = {
     ),
     "timeouts": VALUES,
     "logs": VALUES,
+    "inspection": st.fixed_dictionaries(
+        {},
+        optional={
+            "capture": VALUES,
+            "redact": st.fixed_dictionaries({}, optional={"headers": VALUES, "json": VALUES}),
+            "message_rules": VALUES
+            | st.dictionaries(
+                st.text(max_size=8),
+                st.lists(
+                    st.fixed_dictionaries(
+                        {}, optional={"action": VALUES, "json": VALUES, "mach": VALUES}
+                    )
+                    | VALUES,
+                    max_size=2,
+                ),
+                max_size=2,
+            ),
+        },
+    ),
 }
 
 

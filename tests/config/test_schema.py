@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from wsproxy.config.fields import ListenAddress, Origin
-from wsproxy.config.schema import Auth, Policy, Settings, When, json_schema
+from wsproxy.config.schema import Auth, Policy, Rule, Settings, When, json_schema
 
 
 def test_defaults_are_those_of_the_interface() -> None:
@@ -19,7 +19,12 @@ def test_defaults_are_those_of_the_interface() -> None:
     ]
     assert settings.model_dump(exclude={"listeners"}) == {
         "auth": {"required": False, "realm": "wsproxy", "methods": ()},
-        "policy": {"default": "deny", "private_networks": (), "rules": ()},
+        "policy": {
+            "default": "deny",
+            "private_networks": (),
+            "rules": (),
+            "websocket": "metadata",
+        },
         "limits": {"connections": 20000, "connections_per_client": None},
         "timeouts": {
             "request_head": "30s",
@@ -34,6 +39,24 @@ def test_defaults_are_those_of_the_interface() -> None:
         },
         "dns": {"timeout": "5s"},
         "logs": {"access": {"to": "stdout", "format": "json"}, "level": "info"},
+        "inspection": {
+            "max_message": "16MiB",
+            "capture": {
+                "directory": None,
+                "payload": "64KiB",
+                "rotate": "256MiB",
+                "keep": "7d",
+                "view": "message",
+            },
+            "redact": {
+                "headers": ("authorization", "cookie", "proxy-authorization", "set-cookie"),
+                "query": None,
+                "json": (),
+                "patterns": (),
+            },
+            "message_rules": {},
+            "inspector_timeout": "50ms",
+        },
     }
 
 
@@ -66,6 +89,32 @@ def test_only_given_conditions_count() -> None:
     assert When().conditions() == {}
 
 
+def test_a_rule_looks_at_metadata_and_keeps_extensions_by_default() -> None:
+    rule = Rule.model_validate({"action": "allow"})
+    assert (rule.websocket, rule.messages, rule.extensions) == ("metadata", (), "keep")
+
+
+def test_a_rule_says_how_closely_it_looks() -> None:
+    rule = Rule.model_validate(
+        {
+            "action": "allow",
+            "websocket": "enforce",
+            "messages": "no-cards",
+            "extensions": "no_context_takeover",
+            "when": {"origins": "https://app.example", "subprotocols": ["chat", "mqtt"]},
+        }
+    )
+    assert (rule.websocket, rule.messages, rule.extensions) == (
+        "enforce",
+        ("no-cards",),
+        "no_context_takeover",
+    )
+    assert rule.when.conditions() == {
+        "origins": ("https://app.example",),
+        "subprotocols": ("chat", "mqtt"),
+    }
+
+
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         Settings().policy.default = "allow"  # type: ignore[misc]
@@ -81,7 +130,7 @@ def properties(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def test_the_json_schema_describes_every_setting() -> None:
     schema = json_schema()
     described = dict(properties(schema))
-    assert len(described) == 47
+    assert len(described) == 80
     # A description that only repeats that of the section referred to is left out by pydantic.
     bare = [name for name, value in described.items() if not {"description", "$ref"} & set(value)]
     assert bare == []

@@ -35,7 +35,7 @@ def lines_of(text: str, tmp_path: Path) -> list[str]:
         (
             "zzz: 1",
             "f:1:1: zzz: unknown key; valid here: listeners, auth, policy, limits, timeouts, "
-            "dns, logs",
+            "dns, logs, inspection",
         ),
         ("workers: 2", f"f:1:1: workers: {ABSENT}"),
         ("upstreams: {a: b}", f"f:1:1: upstreams: {ABSENT}"),
@@ -84,8 +84,8 @@ def lines_of(text: str, tmp_path: Path) -> list[str]:
             "f:1:40: policy.rules[0].when.host: unknown key; did you mean 'hosts'?",
         ),
         (
-            "policy: {rules: [{action: deny, when: {origins: a}}]}",
-            f"f:1:40: policy.rules[0].when.origins: {ABSENT}",
+            "policy: {rules: [{action: deny, when: {hours: a}}]}",
+            f"f:1:40: policy.rules[0].when.hours: {ABSENT}",
         ),
         (
             "policy: {rules: [{action: deny, when: {users: }}]}",
@@ -104,6 +104,80 @@ def lines_of(text: str, tmp_path: Path) -> list[str]:
             "policy: {rules: [{action: deny, when: {protocols: [wss, quic]}}]}",
             "f:1:57: policy.rules[0].when.protocols[1]: "
             "expected 'http', 'https', 'ws', 'wss' or 'tcp'; got 'quic'",
+        ),
+        (
+            "policy: {rules: [{action: allow, websocket: false}]}",
+            "f:1:45: policy.rules[0].websocket: "
+            "expected 'off', 'metadata', 'log' or 'enforce'; got 'false'",
+        ),
+        (
+            "inspection: {message_rules: {a: [{action: close, mach: x}]}}",
+            "f:1:50: inspection.message_rules.a[0].mach: unknown key; did you mean 'matches'?",
+        ),
+        (
+            "inspection: {message_rules: {a: [{action: close, json_: {}}]}}",
+            "f:1:50: inspection.message_rules.a[0].json_: unknown key; did you mean 'json'?",
+        ),
+        (
+            "inspection: {message_rules: {a: [{matches: x}]}}",
+            "f:1:34: inspection.message_rules.a[0].action: missing; this key is required",
+        ),
+        (
+            "inspection: {message_rules: {a: [{action: close, matches: }]}}",
+            "f:1:59: inspection.message_rules.a[0].matches: "
+            "there is no value; write one or remove the key",
+        ),
+        (
+            "inspection: {message_rules: {a: [{action: close, json: {}}]}}",
+            "f:1:56: inspection.message_rules.a[0].json: "
+            "expected at least one path and its value; got a mapping",
+        ),
+        (
+            "inspection: {message_rules: {a: [{action: close, json: {type: x}}]}}",
+            "f:1:57: inspection.message_rules.a[0].json.type: "
+            "expected a path into JSON such as $.user.password",
+        ),
+        (
+            "inspection: {message_rules: {a: [{action: close, json: {$.a: [1]}}]}}",
+            "f:1:62: inspection.message_rules.a[0].json.$.a: "
+            "expected text, a whole number, true, false or null; got a list",
+        ),
+        (
+            "inspection: {message_rules: {a: [{action: close, rate: 10}]}}",
+            "f:1:56: inspection.message_rules.a[0].rate: "
+            "expected a rate such as 100/s, 10/m or 500/h; got '10'",
+        ),
+        (
+            "inspection: {message_rules: {a b: [{action: close}]}}",
+            "f:1:30: inspection.message_rules.a b: "
+            "expected a name of up to 64 letters, digits, '-', '_' and '.'",
+        ),
+        (
+            "inspection: {message_rules: {a: []}}",
+            "f:1:33: inspection.message_rules.a: the list is empty; give at least one entry",
+        ),
+        (
+            "inspection: {message_rules: [a]}",
+            "f:1:29: inspection.message_rules: expected a mapping of 'key: value'; got a list",
+        ),
+        (
+            "inspection: {message_rules: {a: close}}",
+            "f:1:33: inspection.message_rules.a: expected a list; got 'close'",
+        ),
+        (
+            "inspection: {message_rules: {a: [close]}}",
+            "f:1:34: inspection.message_rules.a[0]: expected a mapping of 'key: value'; "
+            "got 'close'",
+        ),
+        (
+            "inspection: {redact: {headers: 'a b'}}",
+            "f:1:32: inspection.redact.headers: "
+            "expected the name of a header field such as authorization; got 'a b'",
+        ),
+        (
+            "inspection: {redact: {json: [$.a, b]}}",
+            "f:1:35: inspection.redact.json[1]: "
+            "expected a path into JSON such as $.user.password; got 'b'",
         ),
         ("auth: {required: yes}", f"f:1:18: auth.required: {BOOLEAN}; got 'yes'"),
         ("auth: {required: 'true'}", f"f:1:18: auth.required: {BOOLEAN}; got 'true'"),
@@ -180,6 +254,16 @@ def test_an_error_of_a_later_look_gets_its_place_too(tmp_path: Path) -> None:
 
 def test_valid_keys_are_listed_by_section() -> None:
     keys = valid_keys()
-    assert keys["policy.rules[]"] == ["name", "when", "action", "message"]
+    assert keys["policy.rules[]"] == [
+        "name",
+        "when",
+        "action",
+        "message",
+        "websocket",
+        "messages",
+        "extensions",
+    ]
+    assert keys["inspection.redact"] == ["headers", "query", "json", "patterns"]
+    assert "json" in keys["inspection.message_rules.NAME[]"]
     assert keys["logs.access"] == ["to", "format"]
     assert keys["listeners[]"] == ["address", "protocol"]

@@ -1,13 +1,18 @@
-"""Durations and sizes as people write them."""
+"""Durations, sizes and rates as people write them."""
+
+import contextlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wsproxy.config.units import (
+    Rate,
     format_duration,
+    format_rate,
     format_size,
     parse_duration,
+    parse_rate,
     parse_size,
 )
 
@@ -57,6 +62,37 @@ def test_anything_else_is_no_size(text: str) -> None:
     assert str(caught.value) == "expected a size such as 512B, 64KiB, 16MiB or 1GiB"
 
 
+@pytest.mark.parametrize(
+    ("text", "rate", "per_second"),
+    [
+        ("100/s", Rate(100, 1), 100.0),
+        ("30/m", Rate(30, 60), 0.5),
+        ("900/h", Rate(900, 3600), 0.25),
+        ("999999999/s", Rate(999_999_999, 1), 999_999_999.0),
+    ],
+)
+def test_a_rate_is_a_number_and_a_time(text: str, rate: Rate, per_second: float) -> None:
+    assert parse_rate(text) == rate
+    assert (rate.per_second, format_rate(rate)) == (per_second, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "100", "/s", "0/s", "01/s", "1.5/s", "-1/s", "1 /s", "1/ s", "1/S", "1/d", "1/ms"]
+    + ["1/s\n", "1s", "1000000000/s", "\u0663/s", "10MiB/s"],
+)
+def test_anything_else_is_no_rate(text: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_rate(text)
+    assert str(caught.value) == "expected a rate such as 100/s, 10/m or 500/h"
+
+
+@given(NUMBERS.filter(bool), st.sampled_from(["s", "m", "h"]))
+def test_a_rate_written_out_reads_back_the_same(number: int, unit: str) -> None:
+    rate = parse_rate(f"{number}/{unit}")
+    assert parse_rate(format_rate(rate)) == rate
+
+
 @given(NUMBERS, st.sampled_from(["ms", "s", "m", "h", "d"]))
 def test_a_duration_written_out_reads_back_the_same(number: int, unit: str) -> None:
     seconds = parse_duration(f"{number}{unit}")
@@ -89,3 +125,5 @@ def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
         except ValueError:
             continue
         assert amount >= 0
+    with contextlib.suppress(ValueError):
+        assert parse_rate(text).count > 0

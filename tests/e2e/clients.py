@@ -121,8 +121,13 @@ def curl(home: Path, proxy: str, *arguments: str) -> Fetched:
 
 def node(home: Path, **task: Any) -> dict[str, Any]:
     """Runs ``node/client.js`` and returns its result; the task is described there."""
+    return run_node(home, "client.js", **task)
+
+
+def run_node(home: Path, script: str, **task: Any) -> dict[str, Any]:
+    """Runs a script of ``node/`` and returns its result; the task is described there."""
     outcome = subprocess.run(
-        ["node", "client.js", json.dumps(task)],
+        ["node", script, json.dumps(task)],
         cwd=NODE,
         env=_environment(home),
         capture_output=True,

@@ -10,6 +10,7 @@ import pytest
 from tests.support.proxy_process import ProxyProcess, add_user, start_proxy
 
 from .clients import Credentials, Java, compile_java, install_node_packages
+from .inspected import LOGGING, InspectingProxy
 from .observed import ALICE, OPEN, SECURED, ObservedProxy
 from .origins import (
     Certificates,
@@ -100,6 +101,13 @@ def proxy(open_process: ProxyProcess) -> ObservedProxy:
 def secured(secured_process: ProxyProcess) -> ObservedProxy:
     """The proxy that wants credentials, with an eye on the records of this test."""
     return ObservedProxy(secured_process)
+
+
+@pytest.fixture
+def inspecting(tmp_path: Path) -> Iterator[InspectingProxy]:
+    """A proxy whose capture holds the messages of one test."""
+    with start_proxy(LOGGING, tmp_path) as process:
+        yield InspectingProxy(process, tmp_path)
 
 
 @pytest.fixture

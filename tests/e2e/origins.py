@@ -183,13 +183,14 @@ def run_echo_server(certificates: Certificates) -> Iterator[EchoServer]:
                     max_size=32 * 1024 * 1024,
                 )
             )
-            stack.enter_context(_served(server))
+            stack.enter_context(served(server))
             ports.append(server.socket.getsockname()[1])
         yield EchoServer(*ports)
 
 
 @contextlib.contextmanager
-def _served(server: Server) -> Iterator[None]:
+def served(server: Server) -> Iterator[None]:
+    """Lets `server` serve from a thread."""
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -278,7 +279,8 @@ http {{
 """
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port on loopback that nobody listened on a moment ago, for servers that cannot tell theirs."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
         return port
@@ -304,7 +306,7 @@ def run_nginx(
             file.write(_BLOCK[: LARGE_BYTES - start])
     for page in (Path(__file__).parent / "pages").iterdir():
         (root / page.name).write_bytes(page.read_bytes())
-    server = Nginx(_free_port(), _free_port(), root, directory / "access.log")
+    server = Nginx(free_port(), free_port(), root, directory / "access.log")
     configuration = directory / "nginx.conf"
     configuration.write_text(
         _CONFIGURATION.format(
@@ -325,7 +327,7 @@ def run_nginx(
         ["/usr/sbin/nginx", "-p", str(directory), "-c", str(configuration), "-g", directives]
     )
     try:
-        _wait_listening(server.tls_port, process)
+        wait_listening(server.tls_port, process)
         yield server
     finally:
         process.terminate()
@@ -333,12 +335,17 @@ def run_nginx(
         (root / "large.bin").unlink()
 
 
-def _wait_listening(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_listening(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Returns when a connection to `port` of loopback succeeds.
+
+    Raises:
+        AssertionError: the process ended, or ten seconds passed.
+    """
     waiter = threading.Event()
     for _ in range(500):
         with contextlib.suppress(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port)).close()
             return
-        assert process.poll() is None, "nginx did not start"
+        assert process.poll() is None, f"{process.args!r} did not start"
         waiter.wait(0.02)
-    raise AssertionError("nginx does not listen")
+    raise AssertionError(f"{process.args!r} does not listen")

@@ -34,7 +34,14 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from wsproxy.config.units import DURATION_PATTERN, format_duration, parse_duration
+from wsproxy.config.units import (
+    DURATION_PATTERN,
+    SIZE_PATTERN,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+)
 
 __all__ = [
     "AccessSink",
@@ -42,6 +49,7 @@ __all__ = [
     "FilePath",
     "ListenAddress",
     "Listening",
+    "Many",
     "Method",
     "Network",
     "NetworkText",
@@ -50,6 +58,8 @@ __all__ = [
     "PortRange",
     "Realm",
     "RuleName",
+    "SetName",
+    "Size",
     "Text",
 ]
 
@@ -63,6 +73,7 @@ _PORTS = re.compile(r"([1-9][0-9]{0,4})(?:-([1-9][0-9]{0,4}))?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
 _REALM = re.compile(r"[ !#-\[\]-~]{1,100}")  # quotable without escapes, RFC 9110 §5.6.4
 _RULE_NAME = re.compile(r"[!-~](?:[ -~]{0,62}[!-~])?")
+_SET_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9])?")
 _LOG_FILE = re.compile(r"[./]")
 
 
@@ -125,7 +136,8 @@ def _text(
 
 
 # A float, a network, a path or a listen address never comes from a file: YAML yields
-# text and whole numbers only.  Settings made in code may have them ready.
+# text and whole numbers only.  Settings made in code may have them ready.  A size is a
+# whole number once loaded, but a bare number in a file is a slip.
 
 
 def _duration(value: object) -> float:
@@ -135,6 +147,13 @@ def _duration(value: object) -> float:
     if seconds <= 0:
         raise ValueError("expected a duration longer than zero")
     return seconds
+
+
+def _size(value: object) -> int:
+    size = parse_size(_text(value, "expected a size such as 512B, 64KiB, 16MiB or 1GiB"))
+    if size <= 0:
+        raise ValueError("expected a size of at least 1B")
+    return size
 
 
 def _listening(value: object) -> ListenAddress:
@@ -195,6 +214,13 @@ def _rule_name(value: object) -> str:
     return text
 
 
+def _set_name(value: object) -> str:
+    text = _text(value)
+    if not _SET_NAME.fullmatch(text):
+        raise ValueError("expected a name of up to 64 letters, digits, '-', '_' and '.'")
+    return text
+
+
 def _printable(value: object) -> str:
     text = _text(value)
     if not text or not all(character.isprintable() or character == "\n" for character in text):
@@ -245,6 +271,14 @@ Duration = Annotated[
 ]
 """Seconds, more than zero; written ``30s``."""
 
+Size = Annotated[
+    int,
+    PlainValidator(_size),
+    PlainSerializer(format_size),
+    WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN}),
+]
+"""Bytes, at least one; written ``64KiB``."""
+
 Listening = Annotated[
     ListenAddress,
     PlainValidator(_listening),
@@ -286,6 +320,13 @@ RuleName = Annotated[
     PlainValidator(_rule_name),
     WithJsonSchema({"type": "string", "pattern": f"^{_RULE_NAME.pattern}$"}),
 ]
+SetName = Annotated[
+    str,
+    PlainValidator(_set_name),
+    WithJsonSchema({"type": "string", "pattern": f"^{_SET_NAME.pattern}$"}),
+]
+"""Name of a set of rules, referred to from elsewhere in the file."""
+
 Text = Annotated[str, PlainValidator(_printable), WithJsonSchema(_TEXT_SCHEMA)]
 FilePath = Annotated[Path, PlainValidator(_path), WithJsonSchema(_TEXT_SCHEMA)]
 """Starts at the configuration file's folder unless absolute."""
@@ -303,3 +344,6 @@ OneOrMany = Annotated[
     tuple[T, ...], Field(min_length=1), BeforeValidator(_as_list), _OneOrManySchema()
 ]
 """A list that is not empty, or its only entry."""
+
+Many = Annotated[tuple[T, ...], BeforeValidator(_as_list), _OneOrManySchema()]
+"""A list, which may be empty, or its only entry."""

@@ -2,7 +2,8 @@
 
 Field descriptions are what ``wsproxy schema`` shows in an editor.  What concerns
 several settings at once is in `wsproxy.config.checks`; settings that this version
-does not have are in `wsproxy.config.absent`.
+does not have are in `wsproxy.config.absent`.  The section ``inspection`` has its own
+module, `wsproxy.config.inspection`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     PrivateAttr,
     StrictBool,
@@ -36,9 +35,11 @@ from wsproxy.config.fields import (
     PortRange,
     Realm,
     RuleName,
+    SetName,
     Text,
 )
-from wsproxy.config.units import parse_duration
+from wsproxy.config.inspection import Inspection
+from wsproxy.config.section import Section, duration
 
 __all__ = [
     "Access",
@@ -51,30 +52,16 @@ __all__ = [
     "Policy",
     "PrivateNetwork",
     "Rule",
-    "Section",
     "Settings",
     "Timeouts",
+    "WebSocketMode",
     "When",
 ]
 
 _LOOPBACK: Final = ListenAddress.parse("127.0.0.1:8080")
 
 Count = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
-
-
-def _wait(default: str, description: str) -> Any:
-    """A field of kind `Duration`; its default is seconds here and text in the JSON Schema."""
-    return Field(
-        default=parse_duration(default),
-        description=description,
-        json_schema_extra={"default": default},
-    )
-
-
-class Section(BaseModel):
-    """A mapping of the file: no key but the declared ones, nothing changes later."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+WebSocketMode = Literal["off", "metadata", "log", "enforce"]
 
 
 class Listener(Section):
@@ -135,6 +122,12 @@ class When(Section):
     )
     methods: OneOrMany[Method] = Field(default_factory=tuple, description="HTTP methods.")
     paths: OneOrMany[Text] = Field(default_factory=tuple, description="Paths, with * as wildcard.")
+    origins: OneOrMany[Text] = Field(
+        default_factory=tuple, description="Origins of the pages that open a WebSocket."
+    )
+    subprotocols: OneOrMany[Text] = Field(
+        default_factory=tuple, description="WebSocket subprotocols that the client offers."
+    )
 
     def conditions(self) -> Mapping[str, tuple[str | int, ...]]:
         """The conditions that are given, by name."""
@@ -148,6 +141,16 @@ class Rule(Section):
     when: When = Field(default=When(), description="Conditions; none match everything.")
     action: Literal["allow", "deny"] = Field(description="What happens to what matches.")
     message: Text = Field(default_factory=str, description="Shown to the person who is refused.")
+    websocket: WebSocketMode = Field(
+        default="metadata", description="How closely WebSockets are looked at."
+    )
+    messages: OneOrMany[SetName] = Field(
+        default_factory=tuple,
+        description="Sets of inspection.message_rules for the messages; with log or enforce.",
+    )
+    extensions: Literal["keep", "strip", "no_context_takeover"] = Field(
+        default="keep", description="What becomes of the WebSocket extensions the client offers."
+    )
 
     _line: int = PrivateAttr(0)
 
@@ -165,6 +168,10 @@ class Policy(Section):
         default=(), description="Exceptions from the refusal of every address that is not public."
     )
     rules: tuple[Rule, ...] = Field(default=(), description="The first that matches decides.")
+    websocket: WebSocketMode = Field(
+        default="metadata",
+        description="How closely WebSockets are looked at when no rule matches.",
+    )
 
     @field_validator("rules", mode="before")
     @classmethod
@@ -197,21 +204,21 @@ class Limits(Section):
 class Timeouts(Section):
     """How long to wait for what, in seconds once loaded."""
 
-    request_head: Duration = _wait("30s", "For the whole request head.")
-    body: Duration = _wait("60s", "For the next part of a body.")
-    keep_alive: Duration = _wait("60s", "For the next request on a connection.")
-    tls_handshake: Duration = _wait("10s", "For a TLS handshake.")
-    connect: Duration = _wait("10s", "For a connection to the target.")
-    response_head: Duration = _wait("60s", "For the target's response head.")
-    idle: Duration = _wait("1h", "For the next byte in a tunnel.")
-    lifetime: Duration = _wait("24h", "For a tunnel as a whole.")
-    drain: Duration = _wait("30s", "For open sessions when stopping.")
+    request_head: Duration = duration("30s", "For the whole request head.")
+    body: Duration = duration("60s", "For the next part of a body.")
+    keep_alive: Duration = duration("60s", "For the next request on a connection.")
+    tls_handshake: Duration = duration("10s", "For a TLS handshake.")
+    connect: Duration = duration("10s", "For a connection to the target.")
+    response_head: Duration = duration("60s", "For the target's response head.")
+    idle: Duration = duration("1h", "For the next byte in a tunnel.")
+    lifetime: Duration = duration("24h", "For a tunnel as a whole.")
+    drain: Duration = duration("30s", "For open sessions when stopping.")
 
 
 class Dns(Section):
     """Name resolution."""
 
-    timeout: Duration = _wait("5s", "For one look-up.")
+    timeout: Duration = duration("5s", "For one look-up.")
 
 
 class Access(Section):
@@ -246,6 +253,9 @@ class Settings(Section):
     timeouts: Timeouts = Field(default=Timeouts(), description="How long to wait.")
     dns: Dns = Field(default=Dns(), description="Name resolution.")
     logs: Logs = Field(default=Logs(), description="What is written down.")
+    inspection: Inspection = Field(
+        default=Inspection(), description="What is done with WebSocket messages."
+    )
 
 
 def json_schema() -> dict[str, Any]:

@@ -8,9 +8,9 @@ is quoted as it was typed, variables not replaced: they may hold secrets.
 from __future__ import annotations
 
 import difflib
-import re
+import functools
 from collections.abc import Iterator
-from typing import get_args
+from typing import get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -27,12 +27,12 @@ __all__ = ["positioned", "translate", "valid_keys"]
 _ABSENT_KEY = "this version of wsproxy does not have this setting yet; remove it"
 _ABSENT_VALUE = "this version of wsproxy does not have this value yet; remove it"
 _MAX_QUOTED = 60
-
-_INDEX = re.compile(r"\[\d+\]")
+_KEY_MARK = "[key]"  # pydantic's last step where a key that the author chose is wrong
 
 # By pydantic's type of error; the names in braces are from its context.
 _SENTENCES: dict[str, str] = {
     "bool_type": "expected true or false",
+    "dict_type": "expected a mapping of 'key: value'",
     "greater_than_equal": "expected at least {ge}",
     "int_type": "expected a whole number without quotes",
     "less_than_equal": "expected at most {le}",
@@ -60,7 +60,10 @@ def positioned(document: Document, path: KeyPath, sentence: str) -> ConfigError:
 
 
 def valid_keys() -> dict[str, list[str]]:
-    """The keys of every section, by the section's dotted path, ``[]`` for any index."""
+    """The keys of every section, by the section's dotted path.
+
+    In it ``[]`` stands for any index, and ``NAME`` for a key that the author chooses.
+    """
     return _keys(Settings, "")
 
 
@@ -77,10 +80,15 @@ def _translate(details: ErrorDetails, document: Document) -> ConfigError:
         case "missing":
             place = document.find(path[:-1])[1].place
             return _error(document, "missing; this key is required", place=place, path=path)
+    if path[-1] == _KEY_MARK:
+        place = document.key_place(path[:-1])
+        return _error(document, _sentence(details), place=place, path=path[:-1])
     found, node = document.find(path)
     if isinstance(node.content, str) and (_pattern(found), node.content) in ABSENT_VALUES:
         return positioned(document, path, _ABSENT_VALUE)
-    return positioned(document, path, _sentence(details, node) + _quoted(node))
+    if node.content is None:
+        return positioned(document, path, "there is no value; write one or remove the key")
+    return positioned(document, path, _sentence(details) + _quoted(node))
 
 
 def _unknown_key(path: KeyPath, document: Document) -> ConfigError:
@@ -93,9 +101,7 @@ def _unknown_key(path: KeyPath, document: Document) -> ConfigError:
     return _error(document, f"unknown key; {hint}", place=place, path=path)
 
 
-def _sentence(details: ErrorDetails, node: Node) -> str:
-    if node.content is None:
-        return "there is no value; write one or remove the key"
+def _sentence(details: ErrorDetails) -> str:
     template = _SENTENCES.get(details["type"], "{msg}")
     return template.format(msg=details["msg"], **details.get("ctx", {}))
 
@@ -108,8 +114,6 @@ def _quoted(node: Node) -> str:
             return "; got a mapping"
         case tuple(items):
             return "; got a list" if items else ""
-        case None:
-            return ""
         case _:
             shown = node.source[:_MAX_QUOTED]
             return f"; got {shown!r}" if shown == node.source else f"; got {shown!r}…"
@@ -126,20 +130,37 @@ def _error(document: Document, sentence: str, *, place: Place, path: KeyPath) ->
 
 
 def _pattern(path: KeyPath) -> str:
-    return _INDEX.sub("[]", dotted(path))
+    pattern = ""
+    for step in path:
+        if isinstance(step, int):
+            pattern += "[]"
+        else:
+            pattern += ".NAME" if pattern in _with_names() else f".{step}"
+        pattern = pattern.removeprefix(".")
+    return pattern
+
+
+@functools.cache
+def _with_names() -> frozenset[str]:
+    """The mappings of sections whose keys the author chooses."""
+    return frozenset(key.partition(".NAME")[0] for key in valid_keys() if ".NAME" in key)
 
 
 def _keys(section: type[BaseModel], prefix: str) -> dict[str, list[str]]:
-    keys = {prefix: list(section.model_fields)}
-    for name, info in section.model_fields.items():
+    fields = {info.alias or name: info for name, info in section.model_fields.items()}
+    keys = {prefix: list(fields)}
+    for name, info in fields.items():
         path = f"{prefix}.{name}".removeprefix(".")
-        for kind, is_list in _sections(info.annotation):
-            keys |= _keys(kind, f"{path}[]" if is_list else path)
+        for kind, steps in _sections(info.annotation):
+            keys |= _keys(kind, f"{path}{steps}")
     return keys
 
 
-def _sections(annotation: object) -> Iterator[tuple[type[BaseModel], bool]]:
+def _sections(annotation: object) -> Iterator[tuple[type[BaseModel], str]]:
+    """The sections in a type, and the steps from its value to theirs."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation, False
+        yield annotation, ""
+    origin = get_origin(annotation)
+    steps = "[]" if origin is tuple else ".NAME" if origin is dict else ""
     for argument in get_args(annotation):
-        yield from ((kind, True) for kind, _ in _sections(argument))
+        yield from ((kind, steps + inner) for kind, inner in _sections(argument))

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: ``30s``, ``16MiB``.
+"""Durations, sizes and rates as people write them: ``30s``, ``16MiB``, ``100/s``.
 
 One number and one unit, nothing else: ``1h30m``, ``1.5s`` and a bare ``30`` are
 refused, because a reader must never have to guess a unit or an order.  The
@@ -9,13 +9,18 @@ have come from the environment.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 __all__ = [
     "DURATION_PATTERN",
+    "RATE_PATTERN",
     "SIZE_PATTERN",
+    "Rate",
     "format_duration",
+    "format_rate",
     "format_size",
     "parse_duration",
+    "parse_rate",
     "parse_size",
 ]
 
@@ -26,10 +31,34 @@ DURATION_PATTERN = r"^[0-9]{1,9}(ms|s|m|h|d)$"
 SIZE_PATTERN = r"^[0-9]{1,9}(B|KiB|MiB|GiB)$"
 """Regular expression of a size, as the JSON Schema shows it."""
 
+RATE_PATTERN = r"^[1-9][0-9]{0,8}/(s|m|h)$"
+"""Regular expression of a rate, as the JSON Schema shows it."""
+
 _MILLISECONDS = {"d": 24 * 60 * 60 * 1000, "h": 60 * 60 * 1000, "m": 60 * 1000, "s": 1000, "ms": 1}
 _BYTES = {"GiB": 1024**3, "MiB": 1024**2, "KiB": 1024, "B": 1}
 
+_PERIODS_S = {"s": 1, "m": 60, "h": 60 * 60}
+
 _FORM = re.compile(r"([0-9]{1,9})([A-Za-z]+)")
+_RATE_FORM = re.compile(r"([1-9][0-9]{0,8})/([smh])")
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many in so much time.
+
+    Attributes:
+        count: at least 1; what may come at once after a pause.
+        period_s: 1, 60 or 3600 seconds.
+    """
+
+    count: int
+    period_s: int
+
+    @property
+    def per_second(self) -> float:
+        """How many a second on average."""
+        return self.count / self.period_s
 
 
 def parse_duration(text: str) -> float:
@@ -54,6 +83,25 @@ def parse_size(text: str) -> int:
     if size is None:
         raise ValueError("expected a size such as 512B, 64KiB, 16MiB or 1GiB")
     return size
+
+
+def parse_rate(text: str) -> Rate:
+    """The rate that `text` (``100/s``, ``10/m``, ``500/h``) stands for.
+
+    Raises:
+        ValueError: `text` is not a whole number from 1, a slash and one of these units.
+    """
+    match = _RATE_FORM.fullmatch(text)
+    if match is None:
+        raise ValueError("expected a rate such as 100/s, 10/m or 500/h")
+    return Rate(int(match[1]), _PERIODS_S[match[2]])
+
+
+def format_rate(rate: Rate) -> str:
+    """The spelling `parse_rate` turns back into `rate`."""
+    return next(
+        f"{rate.count}/{unit}" for unit, period_s in _PERIODS_S.items() if period_s == rate.period_s
+    )
 
 
 def format_duration(seconds: float) -> str:

@@ -23,6 +23,8 @@ from wsproxy.model import CloseReason, Side
 if TYPE_CHECKING:
     import socket
 
+    from wsproxy.net.filter import Inspection
+
 __all__ = ["Engine", "EngineStatistics", "OnEnd", "RelayLimits", "RelaySummary", "best_engine"]
 
 
@@ -121,6 +123,7 @@ class Engine(Protocol):
         *,
         early_up: bytes = b"",
         early_down: bytes = b"",
+        inspection: Inspection | None = None,
     ) -> None:
         """Join two sockets like `relay`, without a task: `on_end` gets the summary when it is over.
 
@@ -133,6 +136,7 @@ class Engine(Protocol):
             on_end: called exactly once, with both sockets closed; neither waits nor raises.
             early_up: bytes already read from the client; they go first.
             early_down: bytes already read from the upstream; they go first.
+            inspection: looks into what passes.
 
         Raises:
             RuntimeError: `run` is not running.

@@ -25,8 +25,10 @@ cost one look of some milliseconds every five seconds.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
+import os
 import select
 import sys
 from typing import TYPE_CHECKING
@@ -37,6 +39,7 @@ from wsproxy.model import CloseReason, Side
 from wsproxy.net.engine import Engine, EngineStatistics, OnEnd, RelayLimits, RelaySummary
 from wsproxy.net.engine_end import close_sockets, deliver_at_once, deliver_rest
 from wsproxy.net.engine_tunnel import Tunnel
+from wsproxy.net.filter import Filter, Inspection, attach
 from wsproxy.net.pipes import PipePool, splice_works
 from wsproxy.net.pump import Pump, Room, Step
 
@@ -64,7 +67,12 @@ _PIPES = 32
 """Flows that may be spliced at once; 8 MiB of kernel memory at most."""
 
 
+_LOOK_AT_PAUSED_S = 1.0
+"""How late it is noticed that a paused relay has ended, or is to go on earlier."""
+
+_NOTHING = (b"", b"")
 _SOURCE, _SINK, _TURN, _ENDED = Step.SOURCE, Step.SINK, Step.TURN, Step.ENDED
+_PAUSE = Step.PAUSE
 _SOURCE_BROKE, _SINK_BROKE = Step.SOURCE_BROKE, Step.SINK_BROKE
 
 
@@ -100,6 +108,8 @@ class EpollEngine:
         self._pipes = PipePool(pipes if pipes and splice_works() else 0)
         self._room = Room(self._pipes)
         self._epoll: select.epoll | None = None
+        # Wakes the loop for a turn that no socket announces; each write is an edge of its own.
+        self._kick = -1
         # Indexed by descriptor: smaller and faster than a dict, and descriptors are dense.
         self._table: list[Tunnel | None] = []
         self._turns: dict[Pump, Tunnel] = {}
@@ -113,6 +123,9 @@ class EpollEngine:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve relays until cancelled; then every relay left ends as `CloseReason.DRAINED`."""
         self._epoll = select.epoll()
+        self._kick = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._kick, select.EPOLLIN | select.EPOLLET)
+        self._table.extend([None] * (self._kick + 1 - len(self._table)))
         try:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._watch_deadlines)
@@ -120,6 +133,8 @@ class EpollEngine:
                 await self._serve(self._epoll)
         finally:
             self.end_all(CloseReason.DRAINED)
+            os.close(self._kick)
+            self._kick = -1
             self._epoll.close()
             self._epoll = None
             self._pipes.close()
@@ -152,9 +167,11 @@ class EpollEngine:
         *,
         early_up: bytes = b"",
         early_down: bytes = b"",
+        inspection: Inspection | None = None,
     ) -> None:
         """Join two sockets without a task; see `wsproxy.net.engine.Engine.start`."""
-        self._begin(client, upstream, limits, on_end, early=(early_up, early_down))
+        early = early_up, early_down
+        self._begin(client, upstream, limits, on_end, early=early, inspection=inspection)
 
     async def wait_empty(self) -> None:
         """Return when no relay is left."""
@@ -230,6 +247,8 @@ class EpollEngine:
                 tunnel.first_end = Side.CLIENT if pump is tunnel.up else Side.UPSTREAM
             if tunnel.up.ended and tunnel.down.ended:
                 self._finish(tunnel, tunnel.first_end, CloseReason.EOF)
+        elif step is _PAUSE:
+            self._pause(tunnel, pump)
         elif step is _SOURCE_BROKE:
             self._break(tunnel, pump)
         elif step is _SINK_BROKE:
@@ -243,15 +262,19 @@ class EpollEngine:
         on_end: OnEnd,
         *,
         early: tuple[bytes, bytes],
+        inspection: Inspection | None = None,
     ) -> Tunnel:
         if self._epoll is None:
             client.close()
             upstream.close()
             raise RuntimeError("the relay engine is not running")
         now = trio.current_time()
-        up = Pump(client, upstream, room=self._room, early=early[0], now=now)
-        down = Pump(upstream, client, room=self._room, early=early[1], now=now)
+        held = early if inspection is None else _NOTHING
+        up = Pump(client, upstream, room=self._room, early=held[0], now=now)
+        down = Pump(upstream, client, room=self._room, early=held[1], now=now)
         tunnel = Tunnel(up, down, limits, on_end)
+        if inspection is not None:
+            attach(inspection, (up, down), early, functools.partial(self._wake, tunnel))
         try:
             self._register(tunnel)
         except BaseException:
@@ -272,6 +295,27 @@ class EpollEngine:
         # To move a deadline costs more than all the rest here, and is seldom needed.
         if (look_at := tunnel.look_at()) < self._alarm.deadline:
             self._alarm.deadline = look_at
+
+    def _wake(self, tunnel: Tunnel, pump: Pump) -> None:
+        """Have a pump stepped soon that no event may bring back."""
+        self._turns[pump] = tunnel
+        if self._kick >= 0:
+            os.eventfd_write(self._kick, 1)
+
+    def _pause(self, tunnel: Tunnel, pump: Pump) -> None:
+        if pump.filter is not None and not pump.filter.waking:
+            pump.filter.waking = True
+            assert self._nursery is not None
+            self._nursery.start_soon(self._resume, tunnel, pump, pump.filter)
+
+    async def _resume(self, tunnel: Tunnel, pump: Pump, paused: Filter) -> None:
+        """Step a paused pump when its time has come."""
+        # Its time may move while it sleeps, and nothing tells.
+        while tunnel.live and (now := trio.current_time()) < paused.resume_at < math.inf:  # noqa: ASYNC110 (see above)
+            await trio.sleep(min(paused.resume_at - now, _LOOK_AT_PAUSED_S))
+        paused.waking = False
+        if tunnel.live and not pump.ended:
+            self._wake(tunnel, pump)
 
     def _watch_sink(self, pump: Pump) -> None:
         """Have the sink's free space announced, from the first time it is missed.

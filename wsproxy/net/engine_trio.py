@@ -13,6 +13,7 @@ import trio
 from wsproxy.model import CloseReason, Side
 from wsproxy.net.engine import Engine, EngineStatistics, OnEnd, RelayLimits, RelaySummary
 from wsproxy.net.engine_end import close_sockets, deliver_rest
+from wsproxy.net.filter import Inspection, attach
 from wsproxy.net.pump import Pump, Room, Step
 
 __all__ = ["TrioEngine"]
@@ -24,7 +25,17 @@ _LOOK_S = 0.5
 class _Tunnel:
     """One relay: two pumps, the scope their tasks run in, and how it ended."""
 
-    __slots__ = ("broken", "down", "end", "first_end", "lifetime_at", "limits", "scope", "up")
+    __slots__ = (
+        "broken",
+        "down",
+        "end",
+        "first_end",
+        "lifetime_at",
+        "limits",
+        "scope",
+        "up",
+        "waits",
+    )
 
     def __init__(self, up: Pump, down: Pump, limits: RelayLimits, now: float) -> None:
         self.up = up
@@ -32,9 +43,15 @@ class _Tunnel:
         self.limits = limits
         self.lifetime_at = now + limits.lifetime_s
         self.scope = trio.CancelScope()
+        self.waits: dict[Pump, trio.CancelScope] = {}
         self.first_end: Side | None = None
         self.end: tuple[Side, CloseReason] | None = None
         self.broken: Pump | None = None
+
+    def wake(self, pump: Pump) -> None:
+        """Have a pump stepped that waits."""
+        if pump in self.waits:
+            self.waits[pump].cancel()
 
     def side(self, pump: Pump) -> Side:
         """The side that is the source of `pump`."""
@@ -75,6 +92,7 @@ class TrioEngine:
         *,
         early_up: bytes = b"",
         early_down: bytes = b"",
+        inspection: Inspection | None = None,
     ) -> RelaySummary:
         """Join two sockets until it is over; see `wsproxy.net.engine.Engine.relay`."""
         if self._nursery is None:
@@ -82,12 +100,13 @@ class TrioEngine:
             upstream.close()
             raise RuntimeError("the relay engine is not running")
         now = trio.current_time()
-        tunnel = _Tunnel(
-            Pump(client, upstream, room=self._room, early=early_up, now=now),
-            Pump(upstream, client, room=self._room, early=early_down, now=now),
-            limits,
-            now,
-        )
+        early = early_up, early_down
+        held = early if inspection is None else (b"", b"")
+        up = Pump(client, upstream, room=self._room, early=held[0], now=now)
+        down = Pump(upstream, client, room=self._room, early=held[1], now=now)
+        tunnel = _Tunnel(up, down, limits, now)
+        if inspection is not None:
+            attach(inspection, (up, down), early, tunnel.wake)
         self._tunnels.add(tunnel)
         try:
             await _move(tunnel)
@@ -112,6 +131,7 @@ class TrioEngine:
         *,
         early_up: bytes = b"",
         early_down: bytes = b"",
+        inspection: Inspection | None = None,
     ) -> None:
         """Join two sockets, in tasks of this engine's own; see `wsproxy.net.engine.Engine.start`."""
 
@@ -119,7 +139,12 @@ class TrioEngine:
             summary = RelaySummary(0, 0, Side.PROXY, CloseReason.DRAINED)
             try:
                 summary = await self.relay(
-                    client, upstream, limits, early_up=early_up, early_down=early_down
+                    client,
+                    upstream,
+                    limits,
+                    early_up=early_up,
+                    early_down=early_down,
+                    inspection=inspection,
                 )
             finally:
                 on_end(summary)
@@ -164,15 +189,24 @@ async def _move(tunnel: _Tunnel) -> None:
 async def _drive(tunnel: _Tunnel, pump: Pump) -> None:
     while tunnel.end is None:
         step = pump.step(trio.current_time())
-        if step is Step.SOURCE:
-            await trio.lowlevel.wait_readable(pump.source)
-        elif step is Step.SINK:
-            await trio.lowlevel.wait_writable(pump.sink)
+        if step in (Step.SOURCE, Step.SINK, Step.PAUSE):
+            with trio.CancelScope() as tunnel.waits[pump]:
+                await _wait(pump, step)
+            del tunnel.waits[pump]
         elif step is Step.TURN:
             await trio.lowlevel.checkpoint()
         else:
             _settle(tunnel, pump, step)
             return
+
+
+async def _wait(pump: Pump, step: Step) -> None:
+    if step is Step.SOURCE:
+        await trio.lowlevel.wait_readable(pump.source)
+    elif step is Step.SINK:
+        await trio.lowlevel.wait_writable(pump.sink)
+    elif pump.filter is not None:
+        await trio.sleep_until(min(pump.filter.resume_at, trio.current_time() + _LOOK_S))
 
 
 def _settle(tunnel: _Tunnel, pump: Pump, step: Step) -> None:

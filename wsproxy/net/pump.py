@@ -13,6 +13,9 @@ holds for bytes only.  An end of stream or an error that is already there
 raises no further edge, and urgent data cuts a read short (tcp(7)); whoever
 sees such an event sets `Pump.draining`, and the pump reads on until the kernel
 says that nothing is left.
+
+A pump whose octets somebody looks into has a `Filter` between source and sink
+(`wsproxy.net.filter`), which steps in its place.
 """
 
 from __future__ import annotations
@@ -22,9 +25,10 @@ import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from wsproxy.net.filter import Filter
     from wsproxy.net.pipes import Pipe, PipePool
 
-__all__ = ["BUFFER_BYTES", "Pump", "Room", "Step"]
+__all__ = ["BUFFER_BYTES", "BURST_READS", "Pump", "Room", "Step"]
 
 BUFFER_BYTES = 64 * 1024
 """One read, and what is held at most for a sink that takes nothing."""
@@ -47,6 +51,8 @@ class Step(enum.Enum):
     """Nothing: there may be more, but it is others' turn."""
     ENDED = enum.auto()
     """Nothing: end of stream, all delivered, and the sink told."""
+    PAUSE = enum.auto()
+    """Its filter's `resume_at`, or an event of its source."""
     SOURCE_BROKE = enum.auto()
     """Nothing: the source's connection broke."""
     SINK_BROKE = enum.auto()
@@ -89,6 +95,7 @@ class Pump:
         source_broken: the source's connection is known to be broken, so its
             end of stream is none.
         ended: end of stream was passed on.
+        filter: looks into what passes; None for most.
         sink_watched: for the engine: it hears of free space in the sink.
     """
 
@@ -101,6 +108,7 @@ class Pump:
         "delivered",
         "draining",
         "ended",
+        "filter",
         "moved_at",
         "sink",
         "sink_watched",
@@ -120,6 +128,7 @@ class Pump:
         self.source_broken = False
         self.ended = False
         self.sink_watched = False
+        self.filter: Filter | None = None
         self._room = room
         self._held: memoryview | None = memoryview(early) if early else None
         self._pipe: Pipe | None = None
@@ -138,7 +147,9 @@ class Pump:
         """
         if self._pipe is not None:
             return self._splice(now)
-        if self._held is not None and (blocked := self._flush(now)):
+        if self.filter is not None:
+            return self.filter.step(now)
+        if self._held is not None and (blocked := self.flush(now)):
             return blocked
         buffer = self._room.buffer
         for _ in range(BURST_READS):
@@ -149,7 +160,7 @@ class Pump:
             except OSError:
                 return _SOURCE_BROKE
             if not size:
-                return self._end()
+                return self.end()
             try:
                 sent = self.sink.send(buffer[:size])
             except BlockingIOError:
@@ -179,9 +190,31 @@ class Pump:
             self._room.pipes.give_back(self._pipe)
             self._pipe = None
 
-    def _flush(self, now: float) -> Step | None:
+    def take(self, data: bytes, now: float) -> Step | None:
+        """For a filter: send `data` behind what is held; None when the sink took all of it."""
+        if self._held is not None:
+            self._held = memoryview(b"".join((self._held, data)))
+        elif data:
+            self._held = memoryview(data)
+        if self._held is None:
+            return None
+        self.blocked = True
+        return self.flush(now)
+
+    def read(self) -> bytes | Step:
+        """For a filter: what the source has, up to one buffer; ``b""`` at its end."""
+        try:
+            return self.source.recv(BUFFER_BYTES)
+        except BlockingIOError:
+            return _SOURCE
+        except OSError:
+            return _SOURCE_BROKE
+
+    def flush(self, now: float) -> Step | None:
+        """Send what is held; None when nothing is left of it."""
         held = self._held
-        assert held is not None
+        if held is None:
+            return None
         try:
             sent = self.sink.send(held)
         except BlockingIOError:
@@ -196,6 +229,18 @@ class Pump:
         self._held = None
         self.blocked = False
         return None
+
+    def end(self) -> Step:
+        """Pass the source's end of stream on."""
+        if self.source_broken:
+            return _SOURCE_BROKE
+        self.release()
+        try:
+            self.sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            return _SINK_BROKE
+        self.ended = True
+        return _ENDED
 
     def _borrow(self) -> bool:
         if self._room.pipes is not None:
@@ -215,7 +260,7 @@ class Pump:
         except OSError:
             return _SOURCE_BROKE
         if not size:
-            return self._end()
+            return self.end()
         if size < BUFFER_BYTES:
             self._full_reads = 0
         return self._pour(pipe, now) or _TURN
@@ -233,14 +278,3 @@ class Pump:
             self.moved_at = now
         self.blocked = False
         return None
-
-    def _end(self) -> Step:
-        if self.source_broken:
-            return _SOURCE_BROKE
-        self.release()
-        try:
-            self.sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            return _SINK_BROKE
-        self.ended = True
-        return _ENDED

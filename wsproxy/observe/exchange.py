@@ -10,6 +10,7 @@ import secrets
 
 from wsproxy.errors import ClientProtocolError, Denied, WsproxyError, face
 from wsproxy.model import Address, CloseReason, Identity, Peer, ProxyRequest, Side, Target, Verdict
+from wsproxy.observe.summary import Summary
 
 __all__ = ["Exchange", "milliseconds"]
 
@@ -32,7 +33,8 @@ class Exchange:
 
     Attributes:
         id: shown on the error page and in Proxy-Status too.
-        user: as authenticated.
+        identity: as authenticated; a tunnel is judged again when it is known what it carries.
+        user: its name.
         kind: ``connect``, ``forward``, ``upgrade`` or ``own``.
         method: request method.
         target: ``host:port`` of a tunnel, else the URL without its query.
@@ -53,10 +55,14 @@ class Exchange:
         authenticate_ms: verification of credentials.
         resolve_ms: look-up of the name.
         connect_ms: until the upstream connection stood.
+        websocket: what was said over it, as far as it was looked into; its URL is
+            `inner` where it was opened inside a tunnel.
+        inner: URL of the handshake inside a tunnel, without its query.
         first_byte_ms: from the request's first octet to the answer's head.
     """
 
     # Defaults of the class cost an instance nothing until it says otherwise.
+    identity: Identity | None = None
     user: str | None = None
     kind: str | None = None
     method: str | None = None
@@ -74,6 +80,8 @@ class Exchange:
     bytes_down = 0
     closed_by: Side | None = None
     reason: CloseReason | None = None
+    websocket: Summary | None = None
+    inner: str | None = None
     head_ms: float | None = None
     authenticate_ms: float | None = None
     resolve_ms: float | None = None
@@ -105,6 +113,7 @@ class Exchange:
 
     def identify(self, identity: Identity) -> None:
         """Notes who asks."""
+        self.identity = identity
         self.user = identity.user
 
     def judge(self, verdict: Verdict) -> None:

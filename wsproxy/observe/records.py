@@ -29,7 +29,7 @@ when a tunnel opens; a format that has no such line makes ``b""``.
 
 def format_json(event: str, exchange: Exchange, at: float, now: float) -> bytes:
     """JSON Lines; the field names are a contract (docs/operations.md)."""
-    line = {
+    line: dict[str, object] = {
         "event": event,
         "time": f"{_second(int(at))}.{int(at % 1 * 1000):03d}Z",
         "id": exchange.id,
@@ -58,7 +58,25 @@ def format_json(event: str, exchange: Exchange, at: float, now: float) -> bytes:
         "closed_by": exchange.closed_by.value if exchange.closed_by else None,
         "reason": exchange.reason.value if exchange.reason else None,
     }
+    if exchange.websocket is not None:
+        line["websocket"] = _websocket(exchange)
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _websocket(exchange: Exchange) -> dict[str, object]:
+    said = exchange.websocket
+    assert said is not None
+    return {
+        "url": exchange.inner,
+        "messages_up": said.messages_up,
+        "messages_down": said.messages_down,
+        "code": said.code,
+        "clean": said.clean,
+        "closed_by": said.closed_by.value,
+        "pings_unanswered": said.pings_unanswered,
+        "label": said.label,
+        "trouble": said.trouble,
+    }
 
 
 @lru_cache(maxsize=4)

@@ -28,6 +28,11 @@ class Ask(NamedTuple):
             tunnel that is not looked into.
         method: request method, case-sensitive.
         path: path and query of the target as on the wire (latin-1); None for a tunnel.
+        origin: what the ``Origin`` of a WebSocket handshake says; None when it has none,
+            or there is no handshake to look at.
+        subprotocols: what a WebSocket handshake offers, in its order.
+        handshake: whether this is a WebSocket handshake that was looked at; a tunnel is
+            asked about twice, and before there is one these conditions do not match.
     """
 
     client: Address
@@ -37,6 +42,9 @@ class Ask(NamedTuple):
     protocols: frozenset[str]
     method: str
     path: str | None = None
+    origin: str | None = None
+    subprotocols: tuple[str, ...] = ()
+    handshake: bool = False
 
 
 def tunnel_protocols(port: int) -> frozenset[str]:

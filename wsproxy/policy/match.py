@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from wsproxy.policy.ask import PROTOCOLS, Ask
 from wsproxy.policy.hosts import compile_hosts
 from wsproxy.policy.networks import compile_networks, parse_unmapped_network, unmapped
+from wsproxy.policy.origins import compile_origins
 from wsproxy.policy.paths import compile_paths
 
 __all__ = ["ALLOWING_MATCHERS", "MATCHERS", "Builder", "Matcher", "Values"]
@@ -120,6 +121,44 @@ def _paths_every_reading(values: Values) -> Matcher:
     return matches
 
 
+def _origins_in_doubt(values: Values) -> Matcher:
+    return _origins(values, unreadable=True)
+
+
+def _origins_for_certain(values: Values) -> Matcher:
+    return _origins(values, unreadable=False)
+
+
+def _origins(values: Values, *, unreadable: bool) -> Matcher:
+    patterns = compile_origins(values)
+
+    def matches(ask: Ask) -> bool:
+        if not ask.handshake or ask.origin is None:
+            return False
+        return patterns.match(ask.origin, unreadable=unreadable)
+
+    return matches
+
+
+def _subprotocols_any(values: Values) -> Matcher:
+    names = _subprotocol_names(values)
+
+    def matches(ask: Ask) -> bool:
+        return ask.handshake and not names.isdisjoint(ask.subprotocols)
+
+    return matches
+
+
+def _subprotocols_every(values: Values) -> Matcher:
+    names = _subprotocol_names(values)
+
+    def matches(ask: Ask) -> bool:
+        # The origin may choose any of those that are offered.
+        return ask.handshake and bool(ask.subprotocols) and names.issuperset(ask.subprotocols)
+
+    return matches
+
+
 MATCHERS: Mapping[str, Builder] = {
     "users": _users,
     "groups": _groups,
@@ -129,6 +168,8 @@ MATCHERS: Mapping[str, Builder] = {
     "protocols": _protocols,
     "methods": _methods,
     "paths": _paths_any_reading,
+    "origins": _origins_in_doubt,
+    "subprotocols": _subprotocols_any,
 }
 """Condition name to builder, for rules that deny: in doubt they match.
 
@@ -136,7 +177,12 @@ A builder takes the configured values, never none, and raises ValueError with a
 sentence that says what to write instead.
 """
 
-ALLOWING_MATCHERS: Mapping[str, Builder] = {**MATCHERS, "paths": _paths_every_reading}
+ALLOWING_MATCHERS: Mapping[str, Builder] = {
+    **MATCHERS,
+    "paths": _paths_every_reading,
+    "origins": _origins_for_certain,
+    "subprotocols": _subprotocols_every,
+}
 """The same for rules that allow: in doubt they do not match."""
 
 
@@ -147,6 +193,14 @@ def _texts(values: Values, what: str) -> frozenset[str]:
         if not value:
             raise ValueError(f"a {what} name is empty")
     return frozenset(value for value in values if isinstance(value, str))
+
+
+def _subprotocol_names(values: Values) -> frozenset[str]:
+    names = _texts(values, "subprotocol")
+    for name in sorted(names):
+        if not _TOKEN.fullmatch(name):  # RFC 6455 §4.1
+            raise ValueError(f"{name!r} is not the name of a subprotocol")
+    return names
 
 
 def _parse_ports(value: str | int) -> range:

@@ -10,7 +10,14 @@ from wsproxy.errors import ClientProtocolError, UpstreamProtocolError
 from wsproxy.model import BodyKind, Headers, ProxyRequest
 from wsproxy.protocol.fields import end_to_end, has_token, values
 
-__all__ = ["accept_key", "asks_for_websocket", "check_handshake", "check_switch", "upgrade_fields"]
+__all__ = [
+    "accept_key",
+    "asks_for_websocket",
+    "check_handshake",
+    "check_switch",
+    "offered_subprotocols",
+    "upgrade_fields",
+]
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 
@@ -27,6 +34,16 @@ def asks_for_websocket(headers: Headers) -> bool:
     """
     return has_token(headers, b"upgrade", b"websocket") and has_token(
         headers, b"connection", b"upgrade"
+    )
+
+
+def offered_subprotocols(headers: Headers) -> tuple[str, ...]:
+    """The subprotocols a client offers, in its order of preference (RFC 6455 §4.1)."""
+    return tuple(
+        name
+        for value in values(headers, b"sec-websocket-protocol")
+        for member in value.decode("latin-1").split(",")
+        if (name := member.strip(" \t"))
     )
 
 

@@ -21,7 +21,7 @@ from wsproxy.net.listen import Handler
 from wsproxy.net.streams import RECEIVE_SIZE
 from wsproxy.observe.exchange import Exchange
 from wsproxy.protocol.http1 import ServerConnection
-from wsproxy.proxy.connect import ESTABLISHED, OpenTunnel, begin_tunnel
+from wsproxy.proxy.connect import ESTABLISHED, OpenTunnel, begin_tunnel, inspection_of
 from wsproxy.proxy.http import serve
 from wsproxy.proxy.runtime import Runtime
 from wsproxy.proxy.session import Begun
@@ -76,4 +76,6 @@ def _open(sock: socket.socket, peer: Peer, runtime: Runtime, begun: Begun) -> Op
         runtime.occupancy.leave(peer.address)
         return None
     exchange.status = 200
-    return OpenTunnel(sock, attempt.sock, exchange, early_up=http.take_rest())
+    inspection = inspection_of(request, exchange, runtime)
+    early = http.take_rest()
+    return OpenTunnel(sock, attempt.sock, exchange, early_up=early, inspection=inspection)

@@ -23,6 +23,7 @@ from wsproxy.net.resolve import Resolver
 from wsproxy.observe.exchange import Exchange, milliseconds
 from wsproxy.policy.addresses import Zone, is_own_listener, vet
 from wsproxy.policy.rules import Ask, Rules, decide, tunnel_protocols
+from wsproxy.protocol.handshake import offered_subprotocols
 
 __all__ = ["Attempt", "Gate", "Route"]
 
@@ -174,6 +175,16 @@ class Gate:
         self._decide(request, identity, exchange)
         return Route(target, self._vet(target, (target.host.address,)), self.connect_timeout_s)
 
+    def decide_again(self, request: ProxyRequest, exchange: Exchange) -> None:
+        """Asks policy about a handshake inside a tunnel, as if its client had asked for it at once.
+
+        Where it leads was decided with the tunnel: the connection stands.
+
+        Raises:
+            Denied: by a rule.
+        """
+        self._decide(request, exchange.identity, exchange)
+
     def _offered(self, request: ProxyRequest) -> tuple[Authenticator, bytes] | None:
         """The credentials of a request and who can verify them; None when it needs none."""
         if not self.authenticators:
@@ -220,6 +231,8 @@ class Gate:
             method=request.method,
             path=None if tunnel else target.path.decode("latin-1"),
         )
+        if request.kind is RequestKind.UPGRADE:
+            ask = _with_handshake(ask, request)
         verdict = decide(self.rules, ask)
         exchange.judge(verdict)
         if not verdict.allow:
@@ -246,3 +259,12 @@ class Gate:
                 token="destination_ip_prohibited",  # noqa: S106 - RFC 9209's word, no secret
             )
         return vetted
+
+
+def _with_handshake(ask: Ask, request: ProxyRequest) -> Ask:
+    origin = request.field(b"origin")
+    return ask._replace(
+        origin=None if origin is None else origin.decode("latin-1"),
+        subprotocols=offered_subprotocols(request.headers),
+        handshake=True,
+    )

@@ -12,6 +12,7 @@ from wsproxy.net.engine import Engine, RelayLimits
 from wsproxy.observe.exchange import Exchange
 from wsproxy.proxy.gate import Gate
 from wsproxy.proxy.occupancy import Occupancy
+from wsproxy.proxy.plans import Plans
 
 __all__ = ["Drain", "Runtime", "Timeouts"]
 
@@ -62,6 +63,7 @@ class Runtime:
         relay_limits: deadlines of tunnels.
         occupancy: places for client connections.
         drain: whether the proxy is stopping.
+        plans: how closely WebSockets are looked at.
         via: this process's pseudonym in Via fields.
         log: takes ``open`` or, exactly once, ``access``, and the exchange; never blocks.
     """
@@ -72,5 +74,6 @@ class Runtime:
     relay_limits: RelayLimits
     occupancy: Occupancy
     drain: Drain
+    plans: Plans
     via: bytes
     log: Callable[[str, Exchange], None]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import trio
+
 from wsproxy.errors import UpstreamTimeout
 from wsproxy.model import ProxyRequest
-from wsproxy.net.http1 import UpstreamChannel, deadline
+from wsproxy.net.http1 import deadline
 from wsproxy.observe.exchange import Exchange
 from wsproxy.protocol.fields import to_upstream
 from wsproxy.protocol.handshake import check_switch, upgrade_fields
 from wsproxy.protocol.response import Response
+from wsproxy.proxy.agreed import agreed_on, limited_fields
 from wsproxy.proxy.connect import OpenTunnel
 from wsproxy.proxy.forward import check_loop, read_final, relay_response
+from wsproxy.proxy.plans import Plan
 from wsproxy.proxy.session import Session
+from wsproxy.proxy.websocket import WebSocket
 
 __all__ = ["upgrade"]
 
@@ -32,8 +37,11 @@ async def upgrade(session: Session, request: ProxyRequest, exchange: Exchange) -
     route = await runtime.gate.admit(request, exchange)
     session.drop_upstream()
     upstream = await session.connect(route, exchange)
-    fields = [
-        *to_upstream(request, via=runtime.via),
+    plan = runtime.plans.of(exchange.rule)
+    fields = to_upstream(request, via=runtime.via)
+    if plan is not None:
+        fields = limited_fields(fields, plan.offer_policy)
+    fields += [
         (b"Upgrade", b"websocket"),
         (b"Connection", b"Upgrade"),
     ]
@@ -44,7 +52,7 @@ async def upgrade(session: Session, request: ProxyRequest, exchange: Exchange) -
     with deadline(timeout_s, _silent_origin):
         response = await read_final(session, request, upstream)
     if response.status == 101:
-        return await _switch(session, request, exchange, upstream, response)
+        return await _switch(session, request, exchange, response, plan)
     await relay_response(session, request, exchange, response, upstream, close=True)
     return False
 
@@ -53,23 +61,31 @@ async def _switch(
     session: Session,
     request: ProxyRequest,
     exchange: Exchange,
-    upstream: UpstreamChannel,
     response: Response,
+    plan: Plan | None,
 ) -> OpenTunnel:
-    check_switch(response.headers, key=request.field(b"sec-websocket-key") or b"")
+    agreed = None
+    if plan is None:
+        check_switch(response.headers, key=request.field(b"sec-websocket-key") or b"")
+    else:
+        agreed = agreed_on(exchange, request, response.headers, plan)
     client = session.client
     via = (b"Via", b"1.1 " + session.runtime.via)
     headers = [*upgrade_fields(response.headers), via]
     data = client.http.send_interim(101, response.reason, headers)
     await client.send(data, timeout_s=session.runtime.timeouts.body_s)
     exchange.status = 101
-    session.take_upstream()
+    upstream = session.take_upstream()
+    inspection = None
+    if plan is not None and agreed is not None:
+        inspection = WebSocket(plan, session.runtime.plans.recording, agreed, trio.current_time())
     return OpenTunnel(
         client=client.stream.detach(),
         upstream=upstream.stream.detach(),
         exchange=exchange,
         early_up=client.http.take_rest(),
         early_down=upstream.http.take_rest(),
+        inspection=inspection,
     )
 
 

@@ -1,0 +1,216 @@
+"""What stands between the source and the sink of a pump that is looked into.
+
+Theory of operation.  An `Inspector` either *sees* (the octets have gone on
+already, verbatim, and nothing it does can change that) or *passes on*: then
+only what it returns reaches the sink.  It may change its mind at any time, and
+most do: the first octets of a tunnel are held until it is known what they are,
+then nobody looks any more, and `Pump.filter` is None again.
+
+The sink's stream can be written to from outside too (`Filter.inject`), which is
+how a proxy says Close in the name of the other side.  A direction that the
+proxy ends itself (`Filter.finish`) goes on reading and discards: a socket
+closed with unread octets is reset, and a reset takes the Close frame back from
+under the peer (RFC 9112 §9.6 has the same trouble).
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from wsproxy.net.pump import BUFFER_BYTES, BURST_READS, Pump, Step
+
+__all__ = ["Filter", "Inspection", "Inspector", "attach"]
+
+
+# An Enum's member costs a descriptor call per look-up in Python 3.11.
+_SOURCE, _TURN, _PAUSE = Step.SOURCE, Step.TURN, Step.PAUSE
+
+
+class Inspector(Protocol):
+    """Looks into one direction of a relay; neither waits nor raises."""
+
+    passive: bool
+    """Whether octets go on before they are seen; else `pass_on` decides."""
+
+    def see(self, data: bytes, now: float) -> None:
+        """Takes a copy of octets that went on, in order."""
+
+    def pass_on(self, data: bytes, now: float) -> bytes:
+        """Takes octets of the source, in order; returns what the sink gets now."""
+
+    def end(self, now: float) -> bytes:
+        """Hears that the source has ended, or its time behind a `Filter.finish`.
+
+        Returns what the sink gets before its own end; nothing behind a finish.
+        """
+
+
+class Inspection(Protocol):
+    """Looks into both directions of a relay."""
+
+    def attach(self, up: Filter, down: Filter) -> None:
+        """Is told once, before the first octet, what stands in the two directions."""
+
+
+class Filter:
+    """One direction's octets on their way past an `Inspector`.
+
+    Args:
+        pump: what moves them; its held early octets are looked into first.
+        early: octets already read from the source.
+        wake: has the pump stepped soon, whoever calls it.
+
+    Attributes:
+        inspector: who looks.
+        resume_at: when a paused pump goes on; `math.inf` when it is not paused.
+        waking: for the engine: somebody will step it at `resume_at`.
+    """
+
+    __slots__ = (
+        "_discarding",
+        "_early",
+        "_finished",
+        "_finishing",
+        "_pump",
+        "_wake",
+        "inspector",
+        "resume_at",
+        "waking",
+    )
+
+    def __init__(self, pump: Pump, early: bytes, wake: Callable[[Pump], None]) -> None:
+        self.inspector: Inspector | None = None
+        self.resume_at = math.inf
+        self.waking = False
+        self._pump = pump
+        self._early = early
+        self._wake = wake
+        self._discarding = False
+        self._finishing = False
+        self._finished = False
+        # The engine steps whoever is blocked as soon as the sink can be written to.
+        pump.blocked = bool(early)
+
+    def inject(self, data: bytes) -> None:
+        """Puts `data` into the sink's stream, behind all that was passed on."""
+        pump = self._pump
+        if not pump.ended and not self._finished and pump.take(data, pump.moved_at) is not None:
+            self._wake(pump)
+
+    def look_no_more(self) -> None:
+        """From here on the octets pass unseen."""
+        self.inspector = None
+        if not self._early:
+            self._pump.filter = None
+
+    def pause(self, until: float) -> None:
+        """Reads nothing before `until`, in monotonic seconds."""
+        self.resume_at = until
+
+    def discard(self) -> None:
+        """From here on what the source sends is dropped; the sink stays open."""
+        self._discarding = True
+
+    def finish(self, by: float) -> None:
+        """Ends the sink's stream behind what was injected; the source may end its own until `by`."""
+        self._discarding = self._finishing = True
+        self.resume_at = by
+        self._wake(self._pump)
+
+    def step(self, now: float) -> Step:
+        """See `Pump.step`."""
+        pump = self._pump
+        if self._early and (step := self._pass_early(now)) is not None:
+            return step
+        if (blocked := pump.flush(now)) is not None:
+            return blocked
+        if self._discarding:
+            return self._discard(now)
+        if self.resume_at <= now:
+            self.resume_at = math.inf
+        elif self.resume_at < math.inf:
+            return _PAUSE
+        for _ in range(BURST_READS):
+            data = pump.read()
+            if isinstance(data, Step):
+                return data
+            if not data:
+                return self._end(now)
+            if (step := self._pass(data, now)) is not None:
+                return step
+            if self.resume_at < math.inf:
+                return _PAUSE
+            if pump.filter is None or self._discarding:
+                return _TURN
+            if len(data) < BUFFER_BYTES and not pump.draining:
+                return _SOURCE
+        return _TURN
+
+    def _pass_early(self, now: float) -> Step | None:
+        early, self._early, self._pump.blocked = self._early, b"", False
+        step = self._pass(early, now)
+        if self.inspector is None and not self._discarding:
+            self._pump.filter = None
+            return step or _TURN
+        return step
+
+    def _pass(self, data: bytes, now: float) -> Step | None:
+        inspector, pump = self.inspector, self._pump
+        if inspector is None:
+            return pump.take(data, now)
+        if not inspector.passive:
+            pump.moved_at = now
+            return pump.take(inspector.pass_on(data, now), now)
+        step = pump.take(data, now)
+        inspector.see(data, now)
+        return step
+
+    def _end(self, now: float) -> Step:
+        pump = self._pump
+        rest = b"" if self.inspector is None else self.inspector.end(now)
+        self.inspector = None
+        if (blocked := pump.take(rest, now)) is not None:
+            return blocked
+        return pump.end() if not self._discarding else _TURN
+
+    def _discard(self, now: float) -> Step:
+        pump = self._pump
+        if self._finishing and not self._finished:
+            self._finished = True
+            try:
+                pump.sink.shutdown(socket.SHUT_WR)
+            except OSError:
+                return Step.SINK_BROKE
+        for _ in range(BURST_READS):
+            data = pump.read()
+            if data is _SOURCE and now < self.resume_at:
+                return _PAUSE if self._finishing else _SOURCE
+            if not data or isinstance(data, Step):
+                return self._end_discarded(data, now)
+        return _TURN
+
+    def _end_discarded(self, last: bytes | Step, now: float) -> Step:
+        pump = self._pump
+        if self.inspector is not None:
+            self.inspector.end(now)
+        if not self._finished:
+            return pump.end() if last == b"" else Step.SOURCE_BROKE
+        # A source that breaks after we have said the last word changes nothing.
+        pump.release()
+        pump.ended = True
+        return Step.ENDED
+
+
+def attach(
+    inspection: Inspection,
+    pumps: tuple[Pump, Pump],
+    early: tuple[bytes, bytes],
+    wake: Callable[[Pump], None],
+) -> None:
+    """Has `inspection` look into the two pumps of a relay, up and down."""
+    up, down = (Filter(pump, first, wake) for pump, first in zip(pumps, early, strict=True))
+    pumps[0].filter, pumps[1].filter = up, down
+    inspection.attach(up, down)

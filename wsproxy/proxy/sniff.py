@@ -1,0 +1,277 @@
+"""A CONNECT tunnel that may turn out to carry a WebSocket (RFC 6455 §4.1 has browsers open one for ws://).
+
+The client's first octets are held until it is known what they are.  Anything
+but a WebSocket handshake makes the tunnel one that nobody looks into; nothing
+of what the other side says is ever held for that, for it may well speak first.
+A handshake passes the gate like one in absolute-form, goes on octet for octet
+(but for an offer of extensions that the rule limits), and its answer decides
+whether the tunnel is a WebSocket or waits for the client's next try.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from email.utils import formatdate
+
+from wsproxy.errors import ClientProtocolError, UpstreamProtocolError, WsproxyError
+from wsproxy.model import CloseReason, ProxyRequest, RequestKind, Side, Target
+from wsproxy.net.engine import RelaySummary
+from wsproxy.net.filter import Filter, Inspector
+from wsproxy.observe.conversation import Summary
+from wsproxy.observe.exchange import Exchange
+from wsproxy.protocol.handshake import asks_for_websocket, check_handshake
+from wsproxy.protocol.head import (
+    MAX_HEAD_BYTES,
+    HeadBuffer,
+    check_request_line,
+    check_status_line,
+    refuse_request,
+    refuse_response,
+    split_head,
+    tidy_response_head,
+)
+from wsproxy.protocol.request import interpret_request
+from wsproxy.protocol.response import Response, interpret_response
+from wsproxy.proxy.agreed import agreed_on, limited_offer
+from wsproxy.proxy.pages import reason_phrase, refusal
+from wsproxy.proxy.plans import Plan, Plans
+from wsproxy.proxy.websocket import WebSocket
+
+__all__ = ["Tunnel"]
+
+_METHOD = b"GET "
+_LINGER_S = 2.0
+
+Decide = Callable[[ProxyRequest, Exchange], None]
+"""Raises `Denied` when policy refuses the handshake; see `Gate.decide_again`."""
+
+
+class Tunnel:
+    """Looks into a tunnel as far as it must; see `wsproxy.net.filter.Inspection`.
+
+    Args:
+        exchange: of the CONNECT.
+        target: of the CONNECT.
+        plans: what rules want.
+        decide: asks policy about a handshake.
+    """
+
+    def __init__(self, exchange: Exchange, target: Target, plans: Plans, decide: Decide) -> None:
+        self._exchange = exchange
+        self._target = target
+        self._plans = plans
+        self._decide = decide
+        self._plan: Plan | None = plans.of(exchange.rule)
+        self._websocket: WebSocket | None = None
+        self._request: ProxyRequest | None = None
+        self._refused: tuple[Side, CloseReason] | None = None
+
+    def attach(self, up: Filter, down: Filter) -> None:
+        """See `wsproxy.net.filter.Inspection`."""
+        self._up, self._down = up, down
+        self._expect_request()
+
+    def _expect_request(self) -> None:
+        self._request = None
+        self._up.inspector = _Question(self)
+        self._down.inspector = None
+
+    @property
+    def _enforces(self) -> bool:
+        return self._plan is not None and self._plan.enforces
+
+    def look_no_more(self, caller: Inspector | None = None) -> None:
+        """This is nothing we understand, or nothing that anybody asked to look into.
+
+        Args:
+            caller: the stage that passes on what it holds itself.
+        """
+        for direction in (self._up, self._down):
+            stage = direction.inspector
+            if isinstance(stage, _Stage) and stage is not caller:
+                direction.inject(stage.octets)
+            direction.look_no_more()
+
+    def asked(self, octets: bytes, head_size: int, now: float) -> bytes:
+        """Takes the client's request head and what came behind it; returns what goes on."""
+        head, rest = octets[:head_size], octets[head_size:]
+        try:
+            self._request = request = self._read(head)
+            if request is None:
+                self.look_no_more(self._up.inspector)
+                return octets
+            self._decide(request, self._exchange)
+        except ClientProtocolError as error:
+            if self._enforces:
+                return self._refuse(error, now)
+            self.look_no_more(self._up.inspector)
+            return octets
+        except WsproxyError as error:
+            return self._refuse(error, now)
+        self._plan = plan = self._plans.of(self._exchange.rule)
+        self._exchange.inner = str(request.target).partition("?")[0]
+        if plan is None:
+            self.look_no_more(self._up.inspector)
+            return octets
+        head = limited_offer(head, request.headers, plan.offer_policy)
+        self._down.inspector = _Answer(self)
+        self._up.inspector = _Waiting(self, rest)
+        return head
+
+    def _read(self, head: bytes) -> ProxyRequest | None:
+        """The handshake, as if it had come in absolute-form; None when it is none."""
+        buffer = HeadBuffer(check_request_line, refuse_request)
+        buffer.feed(head)
+        line, headers = split_head(buffer.take_head() or head, refuse_request)
+        request = interpret_request(line, headers)
+        if request.kind is not RequestKind.OWN or not asks_for_websocket(headers):
+            return None
+        check_handshake(request)
+        own = self._target
+        target = Target("ws", own.host, own.port, request.target.path)
+        return replace(request, kind=RequestKind.UPGRADE, target=target)
+
+    def _refuse(self, error: WsproxyError, now: float) -> bytes:
+        """Answers in the origin's place; nothing of the handshake goes on."""
+        exchange = self._exchange
+        exchange.fail(error)
+        self._refused = Side.PROXY, CloseReason.REFUSED
+        page = refusal(error, session=exchange.id, request=self._request, challenges=[])
+        exchange.status = page.status
+        fields = [
+            *page.headers,
+            (b"Content-Length", b"%d" % len(page.body)),
+            (b"Date", formatdate(usegmt=True).encode("ascii")),
+            (b"Connection", b"close"),
+        ]
+        lines = [b"HTTP/1.1 %d %b" % (page.status, reason_phrase(page.status))]
+        lines += [b"%b: %b" % field for field in fields]
+        self._down.inject(b"\r\n".join([*lines, b"", page.body]))
+        self._down.finish(now + _LINGER_S)
+        self._up.finish(now + _LINGER_S)
+        return b""
+
+    def answered(self, octets: bytes, head_size: int, now: float) -> bytes:
+        """Takes the origin's response head and what came behind it; returns what goes on."""
+        waiting = self._up.inspector
+        assert isinstance(waiting, _Waiting)
+        assert self._request is not None
+        assert self._plan is not None
+        rest = octets[head_size:]
+        try:
+            response = _read_response(octets[:head_size])
+            if response.status != 101:
+                return self._not_switched(octets, waiting, interim=response.is_interim, now=now)
+            agreed = agreed_on(self._exchange, self._request, response.headers, self._plan)
+        except UpstreamProtocolError as error:
+            if self._enforces:
+                return self._refuse(error, now)
+            self.look_no_more(self._down.inspector)
+            return octets
+        self._websocket = WebSocket(self._plan, self._plans.recording, agreed, now)
+        self._websocket.attach(self._up, self._down)
+        self._pass_waiting(waiting, now)
+        down = self._down.inspector
+        assert down is not None
+        if rest and not down.passive:
+            rest = down.pass_on(rest, now)
+        elif rest:
+            down.see(rest, now)
+        return octets[:head_size] + rest
+
+    def _not_switched(
+        self, octets: bytes, waiting: _Waiting, *, interim: bool, now: float
+    ) -> bytes:
+        if interim:
+            self._down.inspector = _Answer(self)
+        else:
+            self._expect_request()
+            self._pass_waiting(waiting, now)
+        return octets
+
+    def _pass_waiting(self, waiting: _Waiting, now: float) -> None:
+        """What the client sent ahead of the answer, as if it came now."""
+        octets, inspector = waiting.octets, self._up.inspector
+        if octets and inspector is not None and inspector.passive:
+            self._up.inject(octets)
+            inspector.see(octets, now)
+        elif octets and inspector is not None and inspector is not waiting:
+            self._up.inject(inspector.pass_on(octets, now))
+        elif octets:
+            self._up.inject(octets)
+
+    def over(self, summary: RelaySummary, now: float) -> Summary | None:
+        """Writes the last record of a WebSocket, if it became one."""
+        return None if self._websocket is None else self._websocket.over(summary, now)
+
+    @property
+    def ending(self) -> tuple[Side, CloseReason] | None:
+        """How we ended it, if we did."""
+        return self._refused or (self._websocket.ending if self._websocket else None)
+
+
+def _read_response(head: bytes) -> Response:
+    buffer = HeadBuffer(check_status_line, refuse_response)
+    buffer.feed(head)
+    line, headers = split_head(tidy_response_head(buffer.take_head() or head), refuse_response)
+    return interpret_response(line, headers, "GET")
+
+
+class _Stage:
+    """An inspector that collects octets until they say what they are."""
+
+    passive = False
+
+    def __init__(self, tunnel: Tunnel, octets: bytes = b"") -> None:
+        self._tunnel = tunnel
+        self.octets = octets
+
+    def see(self, data: bytes, now: float) -> None:
+        """Never asked: no stage is passive."""
+
+    def end(self, now: float) -> bytes:
+        """The stream ended in the middle: what was held is still the peer's to say."""
+        return self.octets
+
+    def pass_on(self, data: bytes, now: float) -> bytes:
+        raise NotImplementedError  # pragma: no cover - each stage has its own
+
+    def _give_up(self) -> bytes:
+        self._tunnel.look_no_more(self)
+        return self.octets
+
+
+class _Question(_Stage):
+    """The client's side until its first octets, or those behind a refused handshake, are known."""
+
+    def pass_on(self, data: bytes, now: float) -> bytes:
+        """See `wsproxy.net.filter.Inspector`."""
+        self.octets += data
+        if not self.octets.startswith(_METHOD[: len(self.octets)]):
+            return self._give_up()
+        end = self.octets.find(b"\r\n\r\n")
+        if end >= 0:
+            return self._tunnel.asked(self.octets, end + 4, now)
+        return b"" if len(self.octets) <= MAX_HEAD_BYTES else self._give_up()
+
+
+class _Waiting(_Stage):
+    """The client's side while the origin has not answered; clients wait, too (RFC 6455 §4.1)."""
+
+    def pass_on(self, data: bytes, now: float) -> bytes:
+        """See `wsproxy.net.filter.Inspector`."""
+        self.octets += data
+        return b"" if len(self.octets) <= MAX_HEAD_BYTES else self._give_up()
+
+
+class _Answer(_Stage):
+    """The origin's side until the head of its answer is there."""
+
+    def pass_on(self, data: bytes, now: float) -> bytes:
+        """See `wsproxy.net.filter.Inspector`."""
+        self.octets += data
+        end = self.octets.find(b"\r\n\r\n")
+        if end >= 0:
+            return self._tunnel.answered(self.octets, end + 4, now)
+        return b"" if len(self.octets) <= MAX_HEAD_BYTES else self._give_up()
