@@ -147,6 +147,7 @@ class MessageReader:
         self._fast = not unknown_extensions and not chunks
         self._idle = True
         self._short = min(keep_bytes, max_message_bytes, 125)
+        self._whole_bytes = keep_bytes if self._fast else -1
 
     def _begin_none(self) -> None:
         self._opcode = 0
@@ -270,6 +271,14 @@ class MessageReader:
             self._over = True
 
     def _take_data(self, piece: bytes, events: list[Event], *, final: bool) -> None:
+        size = len(piece)
+        if final and size == self._wire <= self._whole_bytes and not self._compressed:
+            # All of it at once: no need to gather it first.
+            if self._opcode == _TEXT:
+                self._check_text(piece, final=True)
+            events.append(Message(self._opcode, piece, size, size, self._fragments))
+            self._begin_none()
+            return
         if self._undecodable is None and self._compressed:
             self._inflate(piece, events, final=final)
         elif self._undecodable is None:
