@@ -32,7 +32,7 @@ from wsproxy.model import Address, CloseReason
 from wsproxy.net.engine import RelayLimits, best_engine
 from wsproxy.net.listen import accept_loop, bind
 from wsproxy.net.resolve import Resolver
-from wsproxy.observe.capture import CaptureFiles
+from wsproxy.observe.capture import CaptureFiles, dropped_line
 from wsproxy.observe.exchange import Exchange
 from wsproxy.observe.records import FORMATS
 from wsproxy.observe.sinks import SINKS, LineSink, open_destination
@@ -324,7 +324,7 @@ def _open_capture(config: Config) -> LineSink | None:
     except OSError as error:
         path: KeyPath = ("inspection", "capture", "directory")
         raise config.error(path, f"cannot be used: {error.strerror}") from error
-    return LineSink(files, name="capture")
+    return LineSink(files, name="capture", told=lambda count: dropped_line(count, wall_clock()))
 
 
 async def _main(

@@ -17,7 +17,14 @@ from typing import Protocol
 
 import trio
 
-__all__ = ["SINKS", "Destination", "LineSink", "SinkStatistics", "open_destination"]
+__all__ = [
+    "SINKS",
+    "Destination",
+    "LineSink",
+    "SinkStatistics",
+    "open_destination",
+    "write_whole",
+]
 
 log = logging.getLogger("wsproxy")
 
@@ -52,12 +59,21 @@ class LineSink:
 
     Args:
         destination: where `run` writes to.
+        name: what it is called in messages.
         max_waiting_bytes: lines past this are dropped and counted.
+        told: makes the line that says, where the lines were, how many were dropped.
     """
 
     def __init__(
-        self, destination: Destination, *, max_waiting_bytes: int = MAX_WAITING_BYTES
+        self,
+        destination: Destination,
+        *,
+        name: str = "access log",
+        max_waiting_bytes: int = MAX_WAITING_BYTES,
+        told: Callable[[int], bytes] | None = None,
     ) -> None:
+        self._name = name
+        self._told = told
         self._destination = destination
         self._max_waiting_bytes = max_waiting_bytes
         self._lines: list[bytes] = []
@@ -97,7 +113,7 @@ class LineSink:
                 if not written:
                     self._wake.set()
             if not await self._write_waiting():
-                log.error("access log: the last %d records are lost", len(self._lines))
+                log.error("%s: the last %d records are lost", self._name, len(self._lines))
         finally:
             self._destination.close()
             self._closed.set()
@@ -118,15 +134,19 @@ class LineSink:
         except OSError as error:
             self._lines = lines + self._lines
             if not self._failing:
-                log.error("access log: %s; records wait, then are dropped", error.strerror or error)
+                why = error.strerror or error
+                log.error("%s: %s; records wait, then are dropped", self._name, why)
             self._failing = True
             return False
         self._failing = False
         self._waiting_bytes -= sum(map(len, lines))
         self._written += len(lines)
         if self._dropped != self._reported:
-            log.error("access log: %d records were dropped", self._dropped - self._reported)
+            gone = self._dropped - self._reported
+            log.error("%s: %d records were dropped", self._name, gone)
             self._reported = self._dropped
+            if self._told is not None:
+                self.put_nowait(self._told(gone))
         return True
 
 
@@ -162,14 +182,7 @@ class _File:
 
     def write(self, lines: list[bytes]) -> None:
         self._follow()
-        size = os.fstat(self._fd).st_size
-        try:
-            _write_all(self._fd, b"".join(lines))
-        except OSError:
-            # A full disk takes part of a line; that part would stand in front
-            # of the whole line when it is written again.
-            os.ftruncate(self._fd, size)
-            raise
+        write_whole(self._fd, b"".join(lines))
 
     def _follow(self) -> None:
         mine = os.fstat(self._fd)
@@ -225,9 +238,22 @@ class _Nowhere:
         """Nothing is open."""
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(fd, data) :]
+def write_whole(fd: int, data: bytes) -> None:
+    """Appends all of `data` to a file, or none of it.
+
+    Raises:
+        OSError: the file is as it was.
+    """
+    size = os.fstat(fd).st_size
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+    except OSError:
+        # A full disk takes part of a line; that part would stand in front
+        # of the whole line when it is written again.
+        os.ftruncate(fd, size)
+        raise
 
 
 SINKS: dict[str, Callable[[], Destination]] = {
