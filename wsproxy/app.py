@@ -269,20 +269,13 @@ def serve(config: Config, announce: Callable[[list[str]], None]) -> None:
         sink.put_nowait(format_line(event, exchange, wall_clock(), now))
 
     capture = _open_capture(config)
-    if capture is not None:
-        captured = Captured(capture.put_nowait, redaction_key(_capture_directory(config)))
-    elif config.document is None and access.to != "none":
-        # Who tries it out without a file sees its messages go by.
-        captured = Captured(lambda line: sink.put_nowait(line))  # noqa: PLW0108 - it is opened later
-    else:
-        captured = _NOTHING_CAPTURED
     own: list[tuple[Address, int]] = []
     runtime = build(
         config,
         log_access=_discard if access.to == "none" else log_access,
         connections=connections,
         own=own,
-        captured=captured,
+        captured=_captured(config, capture, lambda line: sink.put_nowait(line)),  # noqa: PLW0108 - opened later
     )
     try:
         sink = LineSink(open_destination(access.to))
@@ -308,6 +301,15 @@ def _capture_directory(config: Config) -> Path:
     directory = config.settings.inspection.capture.directory
     assert directory is not None
     return directory
+
+
+def _captured(config: Config, capture: LineSink | None, show: Callable[[bytes], None]) -> Captured:
+    if capture is not None:
+        return Captured(capture.put_nowait, redaction_key(_capture_directory(config)))
+    if config.document is None and config.settings.logs.access.to != "none":
+        # Who tries it out without a file sees messages go by.
+        return Captured(show)
+    return _NOTHING_CAPTURED
 
 
 def _open_capture(config: Config) -> LineSink | None:

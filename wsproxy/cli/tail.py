@@ -1,0 +1,157 @@
+"""``wsproxy tail``: WebSocket messages as they pass, one line each."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+import click
+import orjson
+
+from wsproxy.cli.captures import capture_files, filter_option
+from wsproxy.observe.har import read_records
+
+__all__ = ["Follower", "line_for", "tail"]
+
+Record = Mapping[str, object]
+Wanted = Callable[[Record], bool]
+
+_PAUSE_S = 0.2
+_CLOCK_TIME = slice(11, 23)
+_ARROWS = {"client": "->", "upstream": "<-"}
+_COLOURS = {"client": "cyan", "upstream": "green"}
+# C0, DEL, C1, and what turns the direction of writing: a terminal obeys them.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_MAX_SHOWN = 500
+
+
+@click.command(epilog="Example: wsproxy tail --from captures --filter 'host:*.example.com'")
+@click.option(
+    "--from",
+    "source",
+    required=True,
+    metavar="DIRECTORY",
+    type=click.Path(path_type=Path, exists=True),
+    help="Folder of capture files, inspection.capture.directory; or one file.",
+)
+@click.option(
+    "--filter",
+    "wanted",
+    default="",
+    metavar="EXPR",
+    callback=filter_option,
+    help="Only what matches, such as 'direction:client text:token'; see docs/inspection.md.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The records themselves, one a line.")
+@click.option("--since-start", is_flag=True, help="Begin with what is there already.")
+@click.option("--once", is_flag=True, help="End at the end of what is there.")
+def tail(source: Path, wanted: Wanted, *, as_json: bool, since_start: bool, once: bool) -> None:
+    """Show WebSocket messages as they are recorded; Ctrl-C ends it."""
+    follower = Follower(source, from_start=since_start or once)
+    colour = None if not os.environ.get("NO_COLOR") else False
+    try:
+        while True:
+            for record in follower.read():
+                if wanted(record):
+                    click.echo(_shown(record, as_json=as_json), color=colour)
+            sys.stdout.flush()
+            if once:
+                return
+            time.sleep(_PAUSE_S)  # noqa: TID251 - no loop here: this is a program of its own
+    except KeyboardInterrupt:
+        return
+    finally:
+        follower.close()
+
+
+def _shown(record: Record, *, as_json: bool) -> str:
+    if as_json:
+        return orjson.dumps(record).decode()
+    return click.style(line_for(record), fg=_COLOURS.get(str(record.get("direction"))))
+
+
+class Follower:
+    """Reads the capture files of a folder as they grow, and the ones that follow them.
+
+    Args:
+        source: the folder, or one file.
+        from_start: whether what is there already is read, too.
+    """
+
+    def __init__(self, source: Path, *, from_start: bool) -> None:
+        self._source = source
+        self._open: dict[Path, IO[bytes]] = {}
+        self._rest: dict[Path, bytes] = {}
+        self._skip = not from_start
+
+    def read(self) -> Iterator[dict[str, object]]:
+        """What was written since the last call."""
+        for path in self._paths():
+            if path not in self._open:
+                self._open[path] = path.open("rb")
+                self._rest[path] = b""
+                if self._skip:
+                    self._open[path].seek(0, os.SEEK_END)
+            data = self._rest[path] + self._open[path].read()
+            whole, _newline, self._rest[path] = data.rpartition(b"\n")
+            yield from read_records(line + b"\n" for line in whole.split(b"\n") if line)
+        # Files that come later are read from their beginning.
+        self._skip = False
+
+    def _paths(self) -> list[Path]:
+        try:
+            return capture_files(self._source)
+        except click.BadParameter:
+            return []
+
+    def close(self) -> None:
+        """Closes the files."""
+        for stream in self._open.values():
+            stream.close()
+
+
+def line_for(record: Record) -> str:
+    """One line for a person; nothing in it that a terminal would obey."""
+    clock = str(record.get("time", ""))[_CLOCK_TIME]
+    session = str(record.get("session", ""))[-8:]
+    match record.get("event"):
+        case "message" | "chunk":
+            rest = _message(record)
+        case "open":
+            rest = f"open  {record.get('url')} rule {record.get('rule')} ({record.get('mode')})"
+        case "close":
+            rest = (
+                f"close {record.get('code')} {record.get('close_reason') or ''} by "
+                f"{record.get('closed_by')} ({record.get('reason')}), "
+                f"{record.get('messages_up')} messages up, {record.get('messages_down')} down"
+            )
+        case "trouble":
+            rest = f"trouble from {record.get('direction')}: {record.get('code')} {record.get('detail')}"
+        case _:
+            rest = f"{record.get('event')} {record.get('count', '')}"
+    host = record.get("host") or ""
+    return _printable(f"{clock} {session} {host} {rest}")
+
+
+def _message(record: Record) -> str:
+    arrow = _ARROWS.get(str(record.get("direction")), "--")
+    text = record.get("text")
+    if text is None:
+        text = f"{record['code']} {record.get('reason') or ''}" if "code" in record else ""
+        text = str(record.get("undecodable") or record.get("binary") or text)
+    verdicts = record.get("verdicts")
+    marks = ""
+    if isinstance(verdicts, list):
+        marks = "".join(f" [{each.get('action')}: {each.get('rule')}]" for each in verdicts)
+    size = record.get("size", record.get("offset"))
+    return f"{arrow} {record.get('opcode')} {size}{marks} {text}"
+
+
+def _printable(text: str) -> str:
+    shown = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
+    return _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], shown)
