@@ -158,11 +158,11 @@ class Inflater:
         takeover: whether a message may refer to those before it.
     """
 
-    __slots__ = ("_bits", "_inflate", "_takeover")
+    __slots__ = ("_bits", "_inflate", "takeover")
 
     def __init__(self, bits: int, *, takeover: bool) -> None:
         self._bits = max(bits, 9)  # zlib knows no raw window of 2**8
-        self._takeover = takeover
+        self.takeover = takeover
         self._inflate = zlib.decompressobj(-self._bits)
 
     @property
@@ -187,5 +187,5 @@ class Inflater:
 
     def start_message(self) -> None:
         """Before each message."""
-        if not self._takeover or self._inflate.eof:
+        if not self.takeover or self._inflate.eof:
             self._inflate = zlib.decompressobj(-self._bits)

@@ -313,7 +313,8 @@ class MessageReader:
         if self._strict:
             raise FrameError(1009, f"a message over {self._max_bytes} octets")
         self._undecodable = reason
-        self._lost = reason
+        if self._inflater is not None and self._inflater.takeover:
+            self._lost = reason
 
     def _take_decoded(self, piece: bytes, events: list[Event], *, final: bool) -> None:
         if self._opcode == _TEXT:
