@@ -23,7 +23,7 @@ from pathlib import Path
 
 import trio
 
-from wsproxy.app_inspection import build_plans, redaction_key
+from wsproxy.app_inspection import NOTHING_CAPTURED, Captured, build_plans, redaction_key
 from wsproxy.auth import AUTHENTICATORS, Authenticator
 from wsproxy.auth.users_file import load_users
 from wsproxy.config.load import Config
@@ -49,28 +49,14 @@ log = logging.getLogger("wsproxy")
 
 _RESERVED_DESCRIPTORS = 128
 """For listeners, logs, splice pipes and resolver threads."""
+_CAPTURE_WAITING_BYTES = 16 * 1024 * 1024
+"""A quarter of a second of small messages as fast as they can be recorded."""
 _LAST_WRITES_S = 5.0
 """For records that wait when everything else has ended."""
 
 
 def _discard(_event: str, _exchange: Exchange) -> None:
     """Where records go when nobody wants them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Captured:
-    """What becomes of records of WebSockets.
-
-    Attributes:
-        put: takes one line and never blocks; None when nobody wants them.
-        key: for the markers that stand in the place of secrets.
-    """
-
-    put: Callable[[bytes], None] | None = None
-    key: bytes = b""
-
-
-_NOTHING_CAPTURED = Captured()
 
 
 def wall_clock() -> float:
@@ -84,7 +70,7 @@ def build(
     log_access: Callable[[str, Exchange], None] = _discard,
     connections: int | None = None,
     own: Collection[tuple[Address, int]] = (),
-    captured: Captured = _NOTHING_CAPTURED,
+    captured: Captured = NOTHING_CAPTURED,
 ) -> Runtime:
     """Everything the configuration describes, loaded and checked, with nothing bound or opened.
 
@@ -126,7 +112,7 @@ def build(
             connections_per_client=settings.limits.connections_per_client,
         ),
         drain=Drain(),
-        plans=build_plans(config, put=captured.put, key=captured.key, clock=wall_clock),
+        plans=build_plans(config, captured, clock=wall_clock),
         via=b"wsproxy-" + secrets.token_hex(4).encode("ascii"),
         log=log_access,
     )
@@ -305,11 +291,13 @@ def _capture_directory(config: Config) -> Path:
 
 def _captured(config: Config, capture: LineSink | None, show: Callable[[bytes], None]) -> Captured:
     if capture is not None:
-        return Captured(capture.put_nowait, redaction_key(_capture_directory(config)))
+        key = redaction_key(_capture_directory(config))
+        keep = functools.partial(capture.put_nowait, spare=True)
+        return Captured(capture.put_nowait, key, keep)
     if config.document is None and config.settings.logs.access.to != "none":
         # Who tries it out without a file sees messages go by.
         return Captured(show)
-    return _NOTHING_CAPTURED
+    return NOTHING_CAPTURED
 
 
 def _open_capture(config: Config) -> LineSink | None:
@@ -326,7 +314,12 @@ def _open_capture(config: Config) -> LineSink | None:
     except OSError as error:
         path: KeyPath = ("inspection", "capture", "directory")
         raise config.error(path, f"cannot be used: {error.strerror}") from error
-    return LineSink(files, name="capture", told=lambda count: dropped_line(count, wall_clock()))
+    return LineSink(
+        files,
+        name="capture",
+        max_waiting_bytes=_CAPTURE_WAITING_BYTES,
+        told=lambda count: dropped_line(count, wall_clock()),
+    )
 
 
 async def _main(

@@ -7,6 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final, cast
@@ -25,27 +26,42 @@ from wsproxy.policy.messages import (
 from wsproxy.policy.redact import compile_redactor
 from wsproxy.proxy.plans import Plan, Plans, Recording
 
-__all__ = ["INSPECTORS", "build_plans", "redaction_key"]
+__all__ = ["INSPECTORS", "NOTHING_CAPTURED", "Captured", "build_plans", "redaction_key"]
 
 INSPECTORS: Final = "wsproxy.inspectors"
 """Group of entry points through which third parties offer inspectors."""
 
 Put = Callable[[bytes], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What becomes of records of WebSockets.
+
+    Attributes:
+        put: takes one line and never blocks; None when nobody wants them.
+        key: for the markers that stand in the place of secrets.
+        keep: see `Recording`.
+    """
+
+    put: Put | None = None
+    key: bytes = b""
+    keep: Put | None = None
+
+
+NOTHING_CAPTURED = Captured()
 Inspectors = Mapping[str, TimedInspector]
 
 _KEY_FILE = "redaction.key"
 _KEY_BYTES = 32
 
 
-def build_plans(
-    config: Config, *, put: Put | None, key: bytes, clock: Callable[[], float]
-) -> Plans:
+def build_plans(config: Config, captured: Captured, *, clock: Callable[[], float]) -> Plans:
     """The plans of all policy rules.
 
     Args:
         config: loaded.
-        put: takes capture records; None when there are none.
-        key: for the markers that stand in the place of secrets.
+        captured: what becomes of capture records.
         clock: wall clock, in seconds since 1970.
 
     Raises:
@@ -54,9 +70,10 @@ def build_plans(
     settings = config.settings
     inspection, capture = settings.inspection, settings.inspection.capture
     recording = Recording(
-        put=put,
+        put=captured.put,
+        keep=captured.keep,
         clock=clock,
-        redactor=_redactor(config, key),
+        redactor=_redactor(config, captured.key),
         view=capture.view,
         payload_bytes=capture.payload,
         max_message_bytes=inspection.max_message,

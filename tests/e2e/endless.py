@@ -256,7 +256,7 @@ def records_of(inspecting: InspectingProxy, session: str) -> dict[str, list[Reco
     """The text and binary messages of each peer and, by the name ``close``, the last record."""
     found: dict[str, list[Record]] = {"client": [], "upstream": [], "close": []}
     for line in inspecting.lines():
-        if session not in line:
+        if session not in line:  # a record of another one, or that some were dropped
             continue
         record: Record = json.loads(line)
         if record["event"] == "message" and record["opcode"] in ("text", "binary"):
@@ -277,7 +277,7 @@ def main(arguments: Sequence[str]) -> int:
         figures = measure_all(inspecting, messages=asked.messages, size=asked.bytes)
         inspecting.stop()
         written = sum(1 for line in inspecting.lines() if figures[0].session in line)
-        print(f"{written} records of the messages are in the capture")
+        print(f"records of {figures[0].load.name} in the capture: {written}")
     flat = all(one.growth_bytes < MAX_GROWTH_BYTES for one in figures)
     print(f"memory grows by less than {MAX_GROWTH_BYTES // 1024**2} MiB: {'yes' if flat else 'NO'}")
     return 0 if flat else 1

@@ -89,12 +89,13 @@ class InspectingProxy:
         """Stops it and returns what it recorded, in the order of opening.
 
         Raises:
-            AssertionError: there is nothing, a record stands outside of a WebSocket's opening
+            AssertionError: there is nothing, something was dropped, a record stands outside of a WebSocket's opening
                 and closing, or a peer is said to have broken the protocol.
         """
         self.stop()
         records = [json.loads(line) for line in self.lines()]
         assert records, f"no record in {self.captures}"
+        assert not [record for record in records if record["event"] == "dropped"]
         made = [
             _conversation([other for other in records if other["session"] == record["session"]])
             for record in records

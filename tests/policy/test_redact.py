@@ -132,9 +132,9 @@ def test_a_value_too_deep_to_be_written_is_gone_all_the_same() -> None:
         ([r"\d{4}"], "a 1234 é 1234", f"a {mark('1234')} é {mark('1234')}"),
         ([r"\d{4}"], "a 123", "a 123"),
         (["abc", "bcd"], "xabcdx", f"x{mark('abcd')}x"),
-        (["1234"], r'{"a":"\u0031234"}', f'{{"a":"{mark("1234")}"}}'),
-        (["1234"], r'{"a":"\u0041"}', r'{"a":"\u0041"}'),
-        (["1234"], r'1234 {"a":"\u0031234"}', None),
+        (["AB12"], r'{"a":"\u0041B12"}', f'{{"a":"{mark("AB12")}"}}'),
+        (["AB12"], r'{"a":"\u0041"}', r'{"a":"\u0041"}'),
+        (["AB12"], r'AB12 "\u0041B12"', None),
         ([r"\b"], "a b", "a b"),
         (["x"], "x\ud800", f"{mark('x')}?"),
     ],
@@ -142,7 +142,7 @@ def test_a_value_too_deep_to_be_written_is_gone_all_the_same() -> None:
 def test_patterns_in_texts(patterns: list[str], text: str, redacted: str | None) -> None:
     found = redactor(patterns=patterns).text(text)
     if redacted is None:
-        assert "1234" not in found and "u0031234" not in found
+        assert "B12" not in found
     else:
         assert found == redacted
 

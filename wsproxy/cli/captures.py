@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
 
 __all__ = ["capture_files", "filter_option"]
-
-_NAME = re.compile(r".+\.jsonl")
 
 
 def capture_files(source: Path) -> list[Path]:
@@ -23,12 +20,10 @@ def capture_files(source: Path) -> list[Path]:
         return [source]
     if not source.is_dir():
         raise click.BadParameter(f"{source} is neither a capture file nor a folder of them")
-    found = [path for path in source.iterdir() if _NAME.fullmatch(path.name) and path.is_file()]
+    found = sorted(path for path in source.iterdir() if path.suffix == ".jsonl" and path.is_file())
     if not found:
         raise click.BadParameter(f"there are no capture files (*.jsonl) in {source}")
-    return sorted(
-        found, key=lambda path: (path.name.split("-")[1:2], path.stat().st_mtime, path.name)
-    )
+    return found
 
 
 def filter_option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -70,15 +71,11 @@ def _records(files: list[Path]) -> Iterator[dict[str, object]]:
 
 
 def _write_har(files: list[Path], out: IO[bytes], wanted: Wanted) -> tuple[int, int]:
-    writer = HarWriter(__version__, wanted)
-    try:
+    with contextlib.closing(HarWriter(__version__, wanted)) as writer:
         for record in _records(files):
             writer.add(record)
-        counts = writer.sessions, writer.messages
         writer.write(out)
-    finally:
-        writer.close()
-    return counts
+        return writer.sessions, writer.messages
 
 
 def _write_lines(files: list[Path], out: IO[bytes], wanted: Wanted) -> tuple[int, int]:
@@ -86,7 +83,7 @@ def _write_lines(files: list[Path], out: IO[bytes], wanted: Wanted) -> tuple[int
     messages = 0
     for record in _records(files):
         if wanted(record):
-            sessions.add(record.get("session"))
+            sessions.update([record["session"]] if "session" in record else [])
             messages += record.get("event") == "message"
             out.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
     return len(sessions), messages

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
 
 import click
 import orjson
@@ -25,8 +23,7 @@ _PAUSE_S = 0.2
 _CLOCK_TIME = slice(11, 23)
 _ARROWS = {"client": "->", "upstream": "<-"}
 _COLOURS = {"client": "cyan", "upstream": "green"}
-# C0, DEL, C1, and what turns the direction of writing: a terminal obeys them.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_STEP_BYTES = 64 * 1024
 _MAX_SHOWN = 500
 
 
@@ -65,18 +62,18 @@ def tail(source: Path, wanted: Wanted, *, as_json: bool, since_start: bool, once
             time.sleep(_PAUSE_S)  # noqa: TID251 - no loop here: this is a program of its own
     except KeyboardInterrupt:
         return
-    finally:
-        follower.close()
 
 
 def _shown(record: Record, *, as_json: bool) -> str:
     if as_json:
-        return orjson.dumps(record).decode()
+        return _escaped(orjson.dumps(record).decode(), lambda found: f"\\u{ord(found):04x}")
     return click.style(line_for(record), fg=_COLOURS.get(str(record.get("direction"))))
 
 
 class Follower:
     """Reads the capture files of a folder as they grow, and the ones that follow them.
+
+    No file stays open, for there may be many and old ones are deleted meanwhile.
 
     Args:
         source: the folder, or one file.
@@ -85,34 +82,53 @@ class Follower:
 
     def __init__(self, source: Path, *, from_start: bool) -> None:
         self._source = source
-        self._open: dict[Path, IO[bytes]] = {}
-        self._rest: dict[Path, bytes] = {}
-        self._skip = not from_start
+        self._read_to: dict[Path, int] = {}
+        if not from_start:
+            self._read_to = {path: _end_of_last_line(path) for path in self._paths()}
 
     def read(self) -> Iterator[dict[str, object]]:
-        """What was written since the last call."""
-        for path in self._paths():
-            if path not in self._open:
-                self._open[path] = path.open("rb")
-                self._rest[path] = b""
-                if self._skip:
-                    self._open[path].seek(0, os.SEEK_END)
-            data = self._rest[path] + self._open[path].read()
-            whole, _newline, self._rest[path] = data.rpartition(b"\n")
-            yield from read_records(line + b"\n" for line in whole.split(b"\n") if line)
-        # Files that come later are read from their beginning.
-        self._skip = False
+        """What was written since the last call, whole lines only."""
+        paths = self._paths()
+        self._read_to = {path: self._read_to.get(path, 0) for path in paths}
+        for path in paths:
+            try:
+                yield from self._read(path)
+            except FileNotFoundError:
+                continue  # deleted since it was listed
+
+    def _read(self, path: Path) -> Iterator[dict[str, object]]:
+        size = path.stat().st_size
+        if size < self._read_to[path]:
+            self._read_to[path] = 0  # another file has its name now
+        if size == self._read_to[path]:
+            return
+        with path.open("rb") as stream:
+            stream.seek(self._read_to[path])
+            for line in stream:
+                if not line.endswith(b"\n"):
+                    return
+                self._read_to[path] += len(line)
+                yield from read_records([line])
 
     def _paths(self) -> list[Path]:
         try:
             return capture_files(self._source)
         except click.BadParameter:
-            return []
+            return []  # not yet, or not any more
 
-    def close(self) -> None:
-        """Closes the files."""
-        for stream in self._open.values():
-            stream.close()
+
+def _end_of_last_line(path: Path) -> int:
+    """Where the line begins in `path` that is being written."""
+    with path.open("rb") as stream:
+        end = stream.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - _STEP_BYTES)
+            stream.seek(start)
+            newline = stream.read(end - start).rfind(b"\n")
+            if newline >= 0:
+                return start + newline + 1
+            end = start
+    return 0
 
 
 def line_for(record: Record) -> str:
@@ -154,4 +170,11 @@ def _message(record: Record) -> str:
 
 def _printable(text: str) -> str:
     shown = text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
-    return _UNPRINTABLE.sub(lambda found: repr(found[0])[1:-1], shown)
+    return _escaped(shown, lambda found: repr(found)[1:-1])
+
+
+def _escaped(text: str, escape: Callable[[str], str]) -> str:
+    """`text` without what a terminal obeys or does not show, such as marks of writing direction."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else escape(each) for each in text)

@@ -38,7 +38,7 @@ import trio
 from wsproxy.model import CloseReason, Side
 from wsproxy.net.engine import Engine, EngineStatistics, OnEnd, RelayLimits, RelaySummary
 from wsproxy.net.engine_end import close_sockets, deliver_at_once, deliver_rest
-from wsproxy.net.engine_tunnel import Tunnel
+from wsproxy.net.engine_tunnel import Tunnel, Waiter
 from wsproxy.net.filter import Filter, Inspection, attach
 from wsproxy.net.pipes import PipePool, splice_works
 from wsproxy.net.pump import Pump, Room, Step
@@ -63,38 +63,18 @@ _BATCH = 256
 _ROUNDS = 8
 """Polls before trio's other tasks get their turn."""
 
+_SPELL_S = 0.005
+"""The time after which they get it all the same: octets that are looked into take much longer."""
+
 _PIPES = 32
 """Flows that may be spliced at once; 8 MiB of kernel memory at most."""
-
 
 _LOOK_AT_PAUSED_S = 1.0
 """How late it is noticed that a paused relay has ended, or is to go on earlier."""
 
 _NOTHING = (b"", b"")
-_SOURCE, _SINK, _TURN, _ENDED = Step.SOURCE, Step.SINK, Step.TURN, Step.ENDED
-_PAUSE = Step.PAUSE
+_SOURCE, _SINK, _TURN, _ENDED, _PAUSE = Step.SOURCE, Step.SINK, Step.TURN, Step.ENDED, Step.PAUSE
 _SOURCE_BROKE, _SINK_BROKE = Step.SOURCE_BROKE, Step.SINK_BROKE
-
-
-class _Waiter:
-    """The caller of `relay`, parked; also what trio calls to cancel it."""
-
-    __slots__ = ("engine", "summary", "task", "tunnel")
-
-    def __init__(self, engine: EpollEngine) -> None:
-        self.engine = engine
-        self.task = trio.lowlevel.current_task()
-        self.tunnel: Tunnel | None = None
-        self.summary: RelaySummary | None = None
-
-    def end(self, summary: RelaySummary) -> None:
-        self.summary = summary
-        trio.lowlevel.reschedule(self.task)
-
-    def __call__(self, raise_cancel: object) -> trio.lowlevel.Abort:
-        assert self.tunnel is not None
-        self.engine._abandon(self.tunnel)
-        return trio.lowlevel.Abort.SUCCEEDED
 
 
 class EpollEngine:
@@ -149,7 +129,7 @@ class EpollEngine:
         early_down: bytes = b"",
     ) -> RelaySummary:
         """Join two sockets until it is over; see `wsproxy.net.engine.Engine.relay`."""
-        waiter = _Waiter(self)
+        waiter = Waiter(self._abandon)
         early = early_up, early_down
         waiter.tunnel = self._begin(client, upstream, limits, waiter.end, early=early)
         # The frame of a parked task keeps its locals alive for as long as the tunnel lasts.
@@ -213,6 +193,8 @@ class EpollEngine:
                 for pump, tunnel in turns.items():
                     if tunnel.live and not pump.ended:
                         self._advance(tunnel, pump, now)
+                if trio.current_time() - now > _SPELL_S:
+                    break
 
     def _handle(self, fd: int, events: int, now: float) -> None:
         tunnel = self._table[fd]

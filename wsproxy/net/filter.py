@@ -133,21 +133,18 @@ class Filter:
             self.resume_at = math.inf
         elif self.resume_at < math.inf:
             return _PAUSE
-        for _ in range(BURST_READS):
-            data = pump.read()
-            if isinstance(data, Step):
-                return data
-            if not data:
-                return self._end(now)
-            if (step := self._pass(data, now)) is not None:
-                return step
-            if self.resume_at < math.inf:
-                return _PAUSE
-            if pump.filter is None or self._discarding:
-                return _TURN
-            if len(data) < BUFFER_BYTES and not pump.draining:
-                return _SOURCE
-        return _TURN
+        # One read a turn: what is done with it takes longer than a burst of others.
+        data = pump.read()
+        if isinstance(data, Step):
+            return data
+        if not data:
+            return self._end(now)
+        if (step := self._pass(data, now)) is not None:
+            return step
+        if self.resume_at < math.inf:
+            return _PAUSE
+        more = pump.draining or len(data) == BUFFER_BYTES
+        return _TURN if more or self._discarding else _SOURCE
 
     def _pass_early(self, now: float) -> Step | None:
         early, self._early, self._pump.blocked = self._early, b"", False

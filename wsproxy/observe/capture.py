@@ -34,7 +34,7 @@ class CaptureFiles:
 
     Args:
         directory: where they are made; made itself, for its owner only, if it is missing.
-        rotate_bytes: size from which on a file is followed by the next.
+        rotate_bytes: size from which on a file is followed by the next; 0 for no limit.
         keep_s: age, in seconds since its last line, at which a file is deleted.
         clock: wall clock, in seconds since 1970.
 
@@ -51,13 +51,12 @@ class CaptureFiles:
         self._clock = clock
         self._number = 0
         self._size = 0
-        with contextlib.suppress(FileExistsError):
-            directory.mkdir(mode=0o700)
         self._fd = self._open_next()
 
     def write(self, lines: list[bytes]) -> None:
-        """Writes all lines or none of those that stand behind the last rotation."""
-        if self._size and self._size >= self._rotate_bytes:
+        """Writes all lines, or none of them."""
+        # A file somebody has deleted would take what nobody can read.
+        if 0 < self._rotate_bytes <= self._size or os.fstat(self._fd).st_nlink == 0:
             self._rotate()
         data = b"".join(lines)
         write_whole(self._fd, data)
@@ -76,23 +75,31 @@ class CaptureFiles:
         self._fd, self._size = following, 0
 
     def _open_next(self) -> int:
-        self._number += 1
-        second = format_second(int(self._clock()))
-        start = re.sub(r"[-:]", "", second)
-        name = f"capture-{start}Z-{os.getpid()}-{self._number:06d}.jsonl"
+        with contextlib.suppress(FileExistsError):
+            self._directory.mkdir(mode=0o700)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(self._directory / name, flags, 0o600)
-        self._delete_old()
-        return descriptor
+        while True:
+            try:
+                descriptor = os.open(self._next_path(), flags, 0o600)
+            except FileExistsError:
+                # In a container every start has the same process id.
+                continue
+            self._delete_old()
+            return descriptor
+
+    def _next_path(self) -> Path:
+        self._number += 1
+        start = re.sub(r"[-:]", "", format_second(int(self._clock())))
+        return self._directory / f"capture-{start}Z-{os.getpid()}-{self._number:06d}.jsonl"
 
     def _delete_old(self) -> None:
         oldest = self._clock() - self._keep_s
-        with os.scandir(self._directory) as entries:
+        # What cannot be deleted now is in the way of nothing, and is tried again.
+        with contextlib.suppress(OSError), os.scandir(self._directory) as entries:
             for entry in entries:
                 if not CAPTURE_NAME.fullmatch(entry.name):
                     continue
-                # Another process may have deleted it meanwhile.
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):
                     if entry.is_file(follow_symlinks=False) and entry.stat().st_mtime < oldest:
                         os.unlink(entry.path)
 

@@ -82,6 +82,8 @@ class Conversation:
         clock: wall clock, in seconds since 1970.
         began_at: `now` of the 101.
         redactor: None records everything as it is.
+        keep: takes the lines of beginning, end and trouble, where `put` may drop one when
+            there are too many; `put` by default.
         view: ``stream`` shows a message while it passes, as chunks; its own line, with
             what the reader kept of it, follows all the same.
     """
@@ -94,6 +96,7 @@ class Conversation:
         "_code",
         "_down",
         "_head",
+        "_keep",
         "_label",
         "_number",
         "_opening",
@@ -117,8 +120,10 @@ class Conversation:
         began_at: float,
         redactor: Redactor | None = None,
         view: Literal["message", "stream"] = "message",
+        keep: Callable[[bytes], None] | None = None,
     ) -> None:
         self._opening, self._put, self._redactor, self._view = opening, put, redactor, view
+        self._keep = keep or put
         self._clock, self._began_at = clock, began_at
         self._with_payload = opening.mode != "metadata"
         touches = self._with_payload and redactor is not None and redactor.touches_text
@@ -380,10 +385,11 @@ class Conversation:
         return {"host": self._opening.host, "user": self._opening.user, **record}
 
     def _write(self, event: str, record: Mapping[str, object]) -> None:
-        assert self._put is not None
+        put = self._put if event in ("message", "chunk") else self._keep
+        assert put is not None
         start = {
             "event": event,
             "time": format_time(self._clock()),
             "session": self._opening.session,
         }
-        self._put(_dumps({**start, **record}, option=orjson.OPT_APPEND_NEWLINE))
+        put(_dumps({**start, **record}, option=orjson.OPT_APPEND_NEWLINE))

@@ -7,17 +7,18 @@ capture knows; it stands in fields of our own, which begin with ``_`` as the
 specification asks.
 
 A capture may be larger than memory and is still being written: it is read once,
-line by line; the messages of each WebSocket wait in a temporary file of their own
-until its entry is written.
+line by line.  The messages of all WebSockets wait in one temporary file, in pieces
+of one WebSocket each: a file for each would be more than a process may open, and a
+look-up for each message more than memory holds.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
 from typing import IO, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import orjson
 
@@ -28,7 +29,7 @@ __all__ = ["HarWriter", "read_records"]
 Record = Mapping[str, object]
 
 _OPCODES: Final = {"text": 1, "binary": 2, "close": 8, "ping": 9, "pong": 10}
-_SPOOL_BYTES = 256 * 1024
+_PIECE_BYTES = 16 * 1024
 """Of a WebSocket's messages, before they wait on the disk."""
 
 
@@ -46,21 +47,43 @@ def read_records(lines: Iterable[bytes]) -> Iterator[dict[str, object]]:
 
 
 class _Session:
-    """One WebSocket on its way to an entry."""
+    """One WebSocket on its way to an entry.
+
+    Args:
+        first: its first record, of the opening if the capture has it.
+        spool: where messages wait, shared by all.
+    """
 
     def __init__(self, first: Record, spool: IO[bytes]) -> None:
         self.first = first
-        self.spool = spool
         self.last_time = _time(first)
         self.closed: Record | None = None
         self.messages = 0
+        self._spool = spool
+        self._waiting = bytearray()
+        self._pieces: list[tuple[int, int]] = []
 
     def add(self, record: Record) -> None:
         """Takes a message."""
         self.last_time = max(self.last_time, _time(record))
-        message = _message(record)
-        self.spool.write((b"," if self.messages else b"") + orjson.dumps(message))
+        self._waiting += (b"," if self.messages else b"") + orjson.dumps(_message(record))
         self.messages += 1
+        if len(self._waiting) >= _PIECE_BYTES:
+            self._pieces.append((self._spool.seek(0, os.SEEK_END), len(self._waiting)))
+            self._spool.write(self._waiting)
+            self._waiting.clear()
+
+    def close(self, record: Record) -> None:
+        """Takes the last record."""
+        self.closed = record
+        self.last_time = max(self.last_time, _time(record))
+
+    def read(self) -> Iterator[bytes]:
+        """The messages, with commas between them."""
+        for start, length in self._pieces:
+            self._spool.seek(start)
+            yield self._spool.read(length)
+        yield bytes(self._waiting)
 
 
 class HarWriter:
@@ -68,7 +91,8 @@ class HarWriter:
 
     Args:
         version: of this program, for ``creator``.
-        wanted: which messages; all by default.
+        wanted: which messages; a WebSocket with none of them is in the file if its opening
+            or its end is wanted.  All by default.
     """
 
     def __init__(
@@ -78,7 +102,7 @@ class HarWriter:
         self._wanted = wanted
         self._sessions: dict[str, _Session] = {}
         self._opened: dict[str, Record] = {}
-        self._files = ExitStack()
+        self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - `close` closes it
 
     @property
     def messages(self) -> int:
@@ -99,35 +123,30 @@ class HarWriter:
                 self._session(name, record)
         elif event == "message" and self._wanted(record):
             self._session(name, record).add(record)
-        elif event == "close" and name in self._sessions:
-            self._sessions[name].closed = record
-            self._sessions[name].last_time = _time(record)
+        elif event == "close" and (name in self._sessions or self._wanted(record)):
+            self._session(name, record).close(record)
 
     def _session(self, name: str, record: Record) -> _Session:
         if name not in self._sessions:
-            spool = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115 - closed with all
-            self._files.push(spool.__exit__)
-            self._sessions[name] = _Session(self._opened.get(name, record), spool)
+            self._sessions[name] = _Session(self._opened.get(name, record), self._spool)
         return self._sessions[name]
 
     def write(self, out: IO[bytes]) -> None:
-        """Writes the file, and forgets what was collected."""
+        """Writes the file."""
         creator = {"name": "wsproxy", "version": self._version}
         start = {"version": "1.2", "creator": creator, "pages": []}
         out.write(b'{"log":' + orjson.dumps(start)[:-1] + b',"entries":[')
         for number, session in enumerate(self._sessions.values()):
             entry = orjson.dumps(_entry(session))
             out.write((b",\n" if number else b"\n") + entry[:-1] + b',"_webSocketMessages":[')
-            session.spool.seek(0)
-            while piece := session.spool.read(_SPOOL_BYTES):
+            for piece in session.read():
                 out.write(piece)
             out.write(b"]}")
         out.write(b"\n]}}\n")
-        self.close()
 
     def close(self) -> None:
         """Forgets what was collected."""
-        self._files.close()
+        self._spool.close()
         self._sessions.clear()
         self._opened.clear()
 
@@ -186,7 +205,7 @@ def _request(first: Record, url: str) -> dict[str, object]:
         "headers": _pairs(first.get("request")),
         "queryString": [
             {"name": name, "value": value}
-            for name, value in parse_qsl(urlsplit(url).query, keep_blank_values=True)
+            for name, value in parse_qsl(url.partition("?")[2], keep_blank_values=True)
         ],
         "cookies": [],
         "headersSize": -1,

@@ -11,7 +11,7 @@ import logging
 import logging.handlers
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,6 +33,8 @@ MAX_WAITING_BYTES = 8 * 1024 * 1024
 _BATCH_S = 0.02
 """One write for all lines of this long; a thread hop for every line would cost more than the line."""
 _RETRY_S = 0.5
+_PART_BYTES = 256 * 1024
+"""At most so much goes to the destination at a time, but for a longer line."""
 
 
 class Destination(Protocol):
@@ -61,7 +63,8 @@ class LineSink:
         destination: where `run` writes to.
         name: what it is called in messages.
         max_waiting_bytes: lines past this are dropped and counted.
-        told: makes the line that says, where the lines were, how many were dropped.
+        told: makes a line of how many were dropped, which is written behind those that
+            were not; it counts as none of them.
     """
 
     def __init__(
@@ -86,11 +89,18 @@ class LineSink:
         self._closing = trio.Event()
         self._closed = trio.Event()
 
-    def put_nowait(self, line: bytes) -> None:
-        """Adds one line; never blocks and never fails."""
+    def put_nowait(self, line: bytes, *, spare: bool = False) -> None:
+        """Adds one line; never blocks and never fails.
+
+        Args:
+            line: with its line feed; an empty one is none.
+            spare: it may use a quarter more than the bound, which is kept for the
+                few lines that many others hang on.
+        """
         if not line:
             return
-        if self._waiting_bytes + len(line) > self._max_waiting_bytes:
+        bound = self._max_waiting_bytes
+        if self._waiting_bytes + len(line) > (bound + bound // 4 if spare else bound):
             self._dropped += 1
             return
         self._lines.append(line)
@@ -113,7 +123,8 @@ class LineSink:
                 if not written:
                     self._wake.set()
             if not await self._write_waiting():
-                log.error("%s: the last %d records are lost", self._name, len(self._lines))
+                lost = len(self._lines) + self._dropped - self._reported
+                log.error("%s: the last %d records are lost", self._name, lost)
         finally:
             self._destination.close()
             self._closed.set()
@@ -126,28 +137,47 @@ class LineSink:
 
     async def _write_waiting(self) -> bool:
         lines, self._lines = self._lines, []
-        if not lines:
-            return True
+        done = 0
         try:
-            # Abandoned only when the process ends and the destination hangs.
-            await trio.to_thread.run_sync(self._destination.write, lines, abandon_on_cancel=True)
+            # In parts: a disk with a little room takes a few of them, and none of all at once.
+            for part in _parts(lines):
+                await self._write(part)
+                done += len(part)
+                self._written += len(part)
+                self._waiting_bytes -= sum(map(len, part))
+            if self._dropped != self._reported:
+                await self._tell(self._dropped)
         except OSError as error:
-            self._lines = lines + self._lines
+            self._lines = lines[done:] + self._lines
             if not self._failing:
                 why = error.strerror or error
                 log.error("%s: %s; records wait, then are dropped", self._name, why)
             self._failing = True
             return False
         self._failing = False
-        self._waiting_bytes -= sum(map(len, lines))
-        self._written += len(lines)
-        if self._dropped != self._reported:
-            gone = self._dropped - self._reported
-            log.error("%s: %d records were dropped", self._name, gone)
-            self._reported = self._dropped
-            if self._told is not None:
-                self.put_nowait(self._told(gone))
         return True
+
+    async def _write(self, lines: list[bytes]) -> None:
+        # Abandoned only when the process ends and the destination hangs.
+        await trio.to_thread.run_sync(self._destination.write, lines, abandon_on_cancel=True)
+
+    async def _tell(self, dropped: int) -> None:
+        gone = dropped - self._reported
+        if self._told is not None:
+            await self._write([self._told(gone)])
+        self._reported = dropped
+        log.error("%s: %d records were dropped", self._name, gone)
+
+
+def _parts(lines: list[bytes]) -> Iterator[list[bytes]]:
+    start = size = 0
+    for index, line in enumerate(lines):
+        if size and size + len(line) > _PART_BYTES:
+            yield lines[start:index]
+            start, size = index, 0
+        size += len(line)
+    if size:
+        yield lines[start:]
 
 
 class _Descriptor:

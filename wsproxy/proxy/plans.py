@@ -53,6 +53,7 @@ class Recording:
 
     Attributes:
         put: takes one line and never blocks; None when nothing is recorded.
+        keep: the same for lines that must not be dropped among too many; `put` by default.
         clock: wall clock, in seconds since 1970.
         redactor: what is never written; None for nothing.
         view: whole messages, or parts as they pass.
@@ -61,6 +62,7 @@ class Recording:
     """
 
     put: Callable[[bytes], None] | None
+    keep: Callable[[bytes], None] | None = None
     clock: Callable[[], float]
     redactor: Redactor | None = None
     view: Literal["message", "stream"] = "message"

@@ -80,6 +80,7 @@ class WebSocket:
             began_at=now,
             redactor=recording.redactor,
             view=recording.view,
+            keep=recording.keep,
         )
         self.ending: tuple[Side, CloseReason] | None = None
         self._guards: dict[Side, Guard] = {}
