@@ -1,4 +1,4 @@
-"""How a WebSocket went, as its last record says it."""
+"""The fields of the end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from wsproxy.model import CloseReason, Side
 from wsproxy.observe.summary import Summary, close_fields
 
 
-def test_the_fields_of_the_last_record() -> None:
-    summary = Summary(3, 4, 1000, True, Side.CLIENT, 1, "mqtt", None)
+def test_the_end_of_a_conversation_in_a_record() -> None:
+    summary = Summary(3, 4, 1000, True, Side.CLIENT, 1, "json-rpc", None)
     assert close_fields(summary, CloseReason.EOF, "bye") == {
         "closed_by": "client",
         "reason": "eof",
@@ -17,5 +17,5 @@ def test_the_fields_of_the_last_record() -> None:
         "messages_up": 3,
         "messages_down": 4,
         "pings_unanswered": 1,
-        "label": "mqtt",
+        "label": "json-rpc",
     }

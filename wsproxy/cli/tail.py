@@ -66,7 +66,7 @@ def tail(source: Path, wanted: Wanted, *, as_json: bool, since_start: bool, once
 
 def _shown(record: Record, *, as_json: bool) -> str:
     if as_json:
-        return _escaped(orjson.dumps(record).decode(), lambda found: f"\\u{ord(found):04x}")
+        return _escaped(orjson.dumps(record).decode(), _json_escape)
     return click.style(line_for(record), fg=_COLOURS.get(str(record.get("direction"))))
 
 
@@ -178,3 +178,9 @@ def _escaped(text: str, escape: Callable[[str], str]) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else escape(each) for each in text)
+
+
+def _json_escape(character: str) -> str:
+    """The same character as RFC 8259 §7 has it, in units of UTF-16."""
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))

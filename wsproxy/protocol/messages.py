@@ -163,6 +163,16 @@ class MessageReader:
         """Whether no frame and no message is half read."""
         return self._idle
 
+    @property
+    def unfinished(self) -> Message | None:
+        """What is there of a message whose last fragment has not come; None between messages."""
+        if not self._opcode:
+            return None
+        kept = bytes(self._kept)
+        return Message(
+            self._opcode, kept, self._size, self._wire, self._fragments, self._compressed
+        )
+
     def feed(self, data: bytes) -> list[Event]:
         """Takes what came; returns what it completes, in order.  Never raises."""
         # One whole small message: two reads in three are nothing else.

@@ -54,6 +54,9 @@ class Guard:
         self._final = False
         self._held: list[bytes] = []
         self._control: list[bytes] = []
+        self._unread: list[bytes] = []
+        """Payload of a held frame: a frame is read when it is whole, as most endpoints do."""
+        self._header_due = False
         self._holding = False
         self._open = False
         """Whether the sink has part of a frame, so that nothing may be put behind it."""
@@ -88,21 +91,29 @@ class Guard:
                     self._header = data[at:]
                     break
                 self._begin(header)
-                self._left = header.size + header.length
-            piece = data[at : at + self._left]
+                piece = data[at : at + header.size]
+                self._left = header.length
+            else:
+                piece = data[at : at + self._left]
+                self._left -= len(piece)
             at += len(piece)
-            self._left -= len(piece)
-            self._pass_piece(piece, out, now)
+            if self._left and self._holding and not self._header_due:
+                self._unread.append(piece)
+            else:
+                self._pass_piece(piece, out, now)
         return b"".join(out)
 
     def _begin(self, header: FrameHeader) -> None:
         self._opcode, self._final = header.opcode, header.fin
+        self._header_due = True
         opcode = header.opcode
         if opcode in (Opcode.TEXT, Opcode.BINARY):
             self._holding = self._websocket.may_apply(self._side, opcode)
 
     def _pass_piece(self, piece: bytes, out: list[bytes], now: float) -> None:
         message: Message | None = None
+        unread, self._unread, self._header_due = b"".join(self._unread), [], False
+        piece = unread + piece
         for event in self._reader.feed(piece):
             if type(event) is Trouble:
                 self._fail(event, out, now)
@@ -135,6 +146,8 @@ class Guard:
         if message.undecodable is not None:
             self._fail(Trouble(_POLICY_VIOLATION, message.undecodable), out, now)
             return
+        if message.opcode == Opcode.CLOSE and not self._pass_unfinished(out, now):
+            return
         verdict, payload = self._websocket.judge(self._side, message, now)
         action = "allow" if verdict is None else verdict.action
         if action == "close" and verdict is not None:
@@ -150,6 +163,25 @@ class Guard:
             self._close_passed = True
         if verdict is not None and verdict.delay_s:
             self._direction.pause(now + verdict.delay_s)
+
+    def _pass_unfinished(self, out: list[bytes], now: float) -> bool:
+        """What is held of a message that a Close cuts short goes first, if the rules let that much pass.
+
+        Returns:
+            False when a rule has closed the WebSocket instead.
+        """
+        held, self._held = self._held, []
+        unfinished = self._reader.unfinished
+        if not held or unfinished is None:
+            return True
+        verdict = self._websocket.verdict_on(self._side, unfinished, now)
+        if verdict is not None and verdict.action == "close":
+            self._deliver(out)
+            self._websocket.close(_POLICY_VIOLATION, verdict.reason, now)
+            return False
+        if verdict is None or verdict.action not in ("drop", "redact"):
+            out += held
+        return True
 
     def _fail(self, trouble: Trouble, out: list[bytes], now: float) -> None:
         self._deliver(out)

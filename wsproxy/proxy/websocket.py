@@ -161,6 +161,18 @@ class WebSocket:
         self.conversation.message(side, self._cut(message), now, _records(judgement.verdicts))
         return decisive, payload
 
+    def verdict_on(self, side: Side, message: Message, now: float) -> MessageVerdict | None:
+        """The verdict to carry out on a message that is not recorded, for it never was one."""
+        rules, state = self._plan.rules, self._state
+        if rules is None or state is None:
+            return None
+        return rules.judge(self._ask(side, message, now), state).decisive
+
+    def _ask(self, side: Side, message: Message, now: float) -> MessageAsk:
+        label = self._labeller.label
+        payload, size = message.payload, message.size
+        return MessageAsk(side, message.opcode, size, payload, self._subprotocol, label, now)
+
     def _cut(self, message: Message) -> Message:
         """`message` with as much of its payload as is recorded."""
         limit = self._cut_at
