@@ -205,7 +205,7 @@ HARMLESS = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text('ab"', max_size=3), inner),
     max_leaves=6,
 )
-PREFIXES = st.sampled_from(["", "42", "42/admin,7", "SEND\nx:y\n\n", '5" '])
+PREFIXES = st.sampled_from(["", "42", "42/admin,7", "send\nx:y\n\n", '5" '])
 LAYOUTS = st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", " :\t")])
 
 
@@ -226,7 +226,7 @@ def messages(draw: st.DrawFn) -> str:
 @given(messages())
 def test_no_secret_survives_whatever_the_cut(text: str) -> None:
     redacted = redactor(paths=["$..pin", "$..user.word"]).text(text)
-    assert not set("SECRT") & set(redacted.replace("SEND", ""))
+    assert not set("SECRT") & set(redacted)
 
 
 @given(messages(), st.sampled_from(["$..*", "$.*", "$"]))
@@ -234,4 +234,4 @@ def test_no_secret_survives_paths_without_names(text: str, path: str) -> None:
     if "\x1e" in text or text.startswith('5"'):
         return  # other records, and brackets in them
     redacted = redactor(paths=[path, "$..pin"]).text(text)
-    assert not set("SECRT") & set(redacted.replace("SEND", ""))
+    assert not set("SECRT") & set(redacted)

@@ -74,8 +74,9 @@ def _write_har(files: list[Path], out: IO[bytes], wanted: Wanted) -> tuple[int, 
     with contextlib.closing(HarWriter(__version__, wanted)) as writer:
         for record in _records(files):
             writer.add(record)
+        counts = writer.sessions, writer.messages
         writer.write(out)
-        return writer.sessions, writer.messages
+    return counts
 
 
 def _write_lines(files: list[Path], out: IO[bytes], wanted: Wanted) -> tuple[int, int]:

@@ -70,7 +70,6 @@ class Filter:
     """
 
     __slots__ = (
-        "_discarding",
         "_early",
         "_finished",
         "_finishing",
@@ -88,7 +87,6 @@ class Filter:
         self._pump = pump
         self._early = early
         self._wake = wake
-        self._discarding = False
         self._finishing = False
         self._finished = False
         # The engine steps whoever is blocked as soon as the sink can be written to.
@@ -110,13 +108,14 @@ class Filter:
         """Reads nothing before `until`, in monotonic seconds."""
         self.resume_at = until
 
-    def discard(self) -> None:
-        """From here on what the source sends is dropped; the sink stays open."""
-        self._discarding = True
-
     def finish(self, by: float) -> None:
-        """Ends the sink's stream behind what was injected; the source may end its own until `by`."""
-        self._discarding = self._finishing = True
+        """Ends the sink's stream behind what was injected.
+
+        Args:
+            by: when the sink must have taken that, and the source ended its own
+                stream; in monotonic seconds.
+        """
+        self._finishing = True
         self.resume_at = by
         self._wake(self._pump)
 
@@ -126,8 +125,10 @@ class Filter:
         if self._early and (step := self._pass_early(now)) is not None:
             return step
         if (blocked := pump.flush(now)) is not None:
-            return blocked
-        if self._discarding:
+            # A sink that takes nothing would keep us from the last word for ever.
+            late = self._finishing and now >= self.resume_at
+            return Step.SINK_BROKE if late else blocked
+        if self._finishing:
             return self._discard(now)
         if self.resume_at <= now:
             self.resume_at = math.inf
@@ -144,12 +145,12 @@ class Filter:
         if self.resume_at < math.inf:
             return _PAUSE
         more = pump.draining or len(data) == BUFFER_BYTES
-        return _TURN if more or self._discarding else _SOURCE
+        return _TURN if more or self._finishing else _SOURCE
 
     def _pass_early(self, now: float) -> Step | None:
         early, self._early, self._pump.blocked = self._early, b"", False
         step = self._pass(early, now)
-        if self.inspector is None and not self._discarding:
+        if self.inspector is None:
             self._pump.filter = None
             return step or _TURN
         return step
@@ -171,7 +172,155 @@ class Filter:
         self.inspector = None
         if (blocked := pump.take(rest, now)) is not None:
             return blocked
-        return pump.end() if not self._discarding else _TURN
+        return _TURN if self._finishing else pump.end()
+
+    def _discard(self, now: float) -> Step:
+        pump = self._pump
+        if not self._finished:
+            self._finished = True
+            try:
+                pump.sink.shutdown(socket.SHUT_WR)
+            except OSError:
+                return Step.SINK_BROKE
+        for _ in range(BURST_READS):
+            data = pump.read()
+            if data is _SOURCE and now < self.resume_at:
+                return _PAUSE
+            if not data or isinstance(data, Step):
+                return self._end_discarded(now)
+        return _TURN
+
+    def _end_discarded(self, now: float) -> Step:
+        """The source has ended, broken or had its time; none of that changes our last word."""
+        if self.inspector is not None:
+            self.inspector.end(now)
+        self._pump.release()
+        self._pump.ended = True
+        return Step.ENDED
+
+
+def attach(self, up: Filter, down: Filter) -> None:
+        """Is told once, before the first octet, what stands in the two directions."""
+
+
+class Filter:
+    """One direction's octets on their way past an `Inspector`.
+
+    Args:
+        pump: what moves them; its held early octets are looked into first.
+        early: octets already read from the source.
+        wake: has the pump stepped soon, whoever calls it.
+
+    Attributes:
+        inspector: who looks.
+        resume_at: when a paused pump goes on; `math.inf` when it is not paused.
+        waking: for the engine: somebody will step it at `resume_at`.
+    """
+
+    __slots__ = (
+        "_early",
+        "_finished",
+        "_finishing",
+        "_pump",
+        "_wake",
+        "inspector",
+        "resume_at",
+        "waking",
+    )
+
+    def __init__(self, pump: Pump, early: bytes, wake: Callable[[Pump], None]) -> None:
+        self.inspector: Inspector | None = None
+        self.resume_at = math.inf
+        self.waking = False
+        self._pump = pump
+        self._early = early
+        self._wake = wake
+        self._finishing = False
+        self._finished = False
+        # The engine steps whoever is blocked as soon as the sink can be written to.
+        pump.blocked = bool(early)
+
+    def inject(self, data: bytes) -> None:
+        """Puts `data` into the sink's stream, behind all that was passed on."""
+        pump = self._pump
+        if not pump.ended and not self._finished and pump.take(data, pump.moved_at) is not None:
+            self._wake(pump)
+
+    def look_no_more(self) -> None:
+        """From here on the octets pass unseen."""
+        self.inspector = None
+        if not self._early:
+            self._pump.filter = None
+
+    def pause(self, until: float) -> None:
+        """Reads nothing before `until`, in monotonic seconds."""
+        self.resume_at = until
+
+    def finish(self, by: float) -> None:
+        """Ends the sink's stream behind what was injected.
+
+        Args:
+            by: when the sink must have taken that, and the source ended its own
+                stream; in monotonic seconds.
+        """
+        self._finishing = True
+        self.resume_at = by
+        self._wake(self._pump)
+
+    def step(self, now: float) -> Step:
+        """See `Pump.step`."""
+        pump = self._pump
+        if self._early and (step := self._pass_early(now)) is not None:
+            return step
+        if (blocked := pump.flush(now)) is not None:
+            # A sink that takes nothing would keep us from the last word for ever.
+            late = self._finishing and now >= self.resume_at
+            return Step.SINK_BROKE if late else blocked
+        if self._finishing:
+            return self._discard(now)
+        if self.resume_at <= now:
+            self.resume_at = math.inf
+        elif self.resume_at < math.inf:
+            return _PAUSE
+        # One read a turn: what is done with it takes longer than a burst of others.
+        data = pump.read()
+        if isinstance(data, Step):
+            return data
+        if not data:
+            return self._end(now)
+        if (step := self._pass(data, now)) is not None:
+            return step
+        if self.resume_at < math.inf:
+            return _PAUSE
+        more = pump.draining or len(data) == BUFFER_BYTES
+        return _TURN if more or self._finishing else _SOURCE
+
+    def _pass_early(self, now: float) -> Step | None:
+        early, self._early, self._pump.blocked = self._early, b"", False
+        step = self._pass(early, now)
+        if self.inspector is None:
+            self._pump.filter = None
+            return step or _TURN
+        return step
+
+    def _pass(self, data: bytes, now: float) -> Step | None:
+        inspector, pump = self.inspector, self._pump
+        if inspector is None:
+            return pump.take(data, now)
+        if not inspector.passive:
+            pump.moved_at = now
+            return pump.take(inspector.pass_on(data, now), now)
+        step = pump.take(data, now)
+        inspector.see(data, now)
+        return step
+
+    def _end(self, now: float) -> Step:
+        pump = self._pump
+        rest = b"" if self.inspector is None else self.inspector.end(now)
+        self.inspector = None
+        if (blocked := pump.take(rest, now)) is not None:
+            return blocked
+        return _TURN if self._finishing else pump.end()
 
     def _discard(self, now: float) -> Step:
         pump = self._pump

@@ -132,7 +132,7 @@ class HarWriter:
         return self._sessions[name]
 
     def write(self, out: IO[bytes]) -> None:
-        """Writes the file."""
+        """Writes the file, and forgets what was collected."""
         creator = {"name": "wsproxy", "version": self._version}
         start = {"version": "1.2", "creator": creator, "pages": []}
         out.write(b'{"log":' + orjson.dumps(start)[:-1] + b',"entries":[')
@@ -143,6 +143,7 @@ class HarWriter:
                 out.write(piece)
             out.write(b"]}")
         out.write(b"\n]}}\n")
+        self.close()
 
     def close(self) -> None:
         """Forgets what was collected."""

@@ -161,8 +161,13 @@ class Tunnel:
         rest = octets[head_size:]
         try:
             response = _read_response(octets[:head_size])
+            if response.is_interim and response.status != 101:
+                self._down.inspector = following = _Answer(self)
+                return octets[:head_size] + following.pass_on(rest, now)
             if response.status != 101:
-                return self._not_switched(octets, waiting, interim=response.is_interim, now=now)
+                self._expect_request()
+                self._pass_waiting(waiting, now)
+                return octets
             agreed = agreed_on(self._exchange, self._request, response.headers, self._plan)
         except UpstreamProtocolError as error:
             if self._enforces:
@@ -179,16 +184,6 @@ class Tunnel:
         elif rest:
             down.see(rest, now)
         return octets[:head_size] + rest
-
-    def _not_switched(
-        self, octets: bytes, waiting: _Waiting, *, interim: bool, now: float
-    ) -> bytes:
-        if interim:
-            self._down.inspector = _Answer(self)
-        else:
-            self._expect_request()
-            self._pass_waiting(waiting, now)
-        return octets
 
     def _pass_waiting(self, waiting: _Waiting, now: float) -> None:
         """What the client sent ahead of the answer, as if it came now."""

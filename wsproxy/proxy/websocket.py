@@ -158,7 +158,7 @@ class WebSocket:
         if decisive is not None and decisive.action == "redact":
             payload = rules.redact(payload, decisive.rule, opcode=message.opcode)
             message = message._replace(payload=payload, size=len(payload))
-        self.conversation.message(side, self._cut(message), now, _records(judgement.verdicts))
+        self.conversation.message(side, self._cut(message), now, self._records(judgement.verdicts))
         return decisive, payload
 
     def verdict_on(self, side: Side, message: Message, now: float) -> MessageVerdict | None:
@@ -172,6 +172,17 @@ class WebSocket:
         label = self._labeller.label
         payload, size = message.payload, message.size
         return MessageAsk(side, message.opcode, size, payload, self._subprotocol, label, now)
+
+    def _records(self, verdicts: tuple[MessageVerdict, ...]) -> list[dict[str, str]]:
+        """What a record says of them; where nothing is enforced, every rule only reports."""
+        return [
+            {
+                "rule": verdict.rule,
+                "action": verdict.action,
+                "mode": "enforce" if verdict.enforce and self._plan.enforces else "report",
+            }
+            for verdict in verdicts
+        ]
 
     def _cut(self, message: Message) -> Message:
         """`message` with as much of its payload as is recorded."""
@@ -258,14 +269,3 @@ class Tap:
     def end(self, now: float) -> bytes:
         """Nothing was held."""
         return b""
-
-
-def _records(verdicts: tuple[MessageVerdict, ...]) -> list[dict[str, str]]:
-    return [
-        {
-            "rule": verdict.rule,
-            "action": verdict.action,
-            "mode": "enforce" if verdict.enforce else "report",
-        }
-        for verdict in verdicts
-    ]
