@@ -18,7 +18,7 @@ UV ?= uv
 bin := .venv/bin
 pip := $(bin)/pip --disable-pip-version-check --no-input -q install --require-hashes
 
-.PHONY: help run test coverage check format goals bench fuzz image-test requirements setup-system clean differential ssrf
+.PHONY: help run test coverage check format goals conformance bench fuzz image-test requirements setup-system clean differential ssrf
 
 help:
 	@echo 'make run           set up .venv and serve the embedded default on 127.0.0.1:8080'
@@ -27,6 +27,7 @@ help:
 	@echo 'make format        let ruff format and fix what it can'
 	@echo 'make coverage      run all tests with branch coverage'
 	@echo 'make goals         run the tests of duties under load, and print their figures'
+	@echo 'make conformance   run the Autobahn cases direct and through the proxy, and compare'
 	@echo 'make bench         measure wsproxy side by side with other proxies'
 	@echo 'make fuzz          run every fuzz target for FUZZ_SECONDS=30 seconds'
 	@echo 'make differential  send a million mutated requests past a strict reader (goal G2)'
@@ -53,6 +54,11 @@ help:
 	@$(pip) -r requirements/dev.txt
 	@touch $@
 
+.venv/.e2e: .venv/.dev requirements/e2e.txt
+	@echo 'setup: packages to drive real servers with'
+	@$(pip) -r requirements/e2e.txt
+	@touch $@
+
 .venv/.bench: .venv/.dev requirements/bench.txt
 	@echo 'setup: packages to compare with'
 	@$(pip) -r requirements/bench.txt
@@ -72,10 +78,10 @@ setup-system:
 run: .venv/.run
 	@exec $(bin)/python -m wsproxy run $(ARGS)
 
-test: .venv/.dev setup-system $(node)/node_modules/.installed
+test: .venv/.e2e setup-system $(node)/node_modules/.installed
 	@$(bin)/python -m pytest $(ARGS)
 
-coverage: .venv/.dev setup-system $(node)/node_modules/.installed
+coverage: .venv/.e2e setup-system $(node)/node_modules/.installed
 	@$(bin)/python -m pytest --cov --cov-report=term $(ARGS)
 
 check: .venv/.dev
@@ -93,6 +99,10 @@ format: .venv/.dev
 
 goals: .venv/.dev
 	@$(bin)/python -m pytest -q -s tests/goals $(ARGS)
+	@$(bin)/python -m tests.e2e.endless
+
+conformance: .venv/.dev
+	@$(bin)/python -m tests.conformance $(ARGS)
 
 bench: .venv/.bench
 	@scripts/setup-system bench
