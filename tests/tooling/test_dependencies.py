@@ -13,7 +13,7 @@ REQUIREMENTS = PROJECT / "requirements"
 PINNED = sorted(REQUIREMENTS.glob("*.txt"))
 
 PIN = re.compile(
-    r"(?P<name>[a-z0-9-]+)==(?P<version>[\w.]+)(?P<marker> ; .*?)?(?P<hashes>( --hash=sha256:[0-9a-f]{64})+)"
+    r"(?P<name>[a-z0-9-]+)(\[[a-z0-9,-]+\])?==(?P<version>[\w.]+)(?P<marker> ; .*?)?(?P<hashes>( --hash=sha256:[0-9a-f]{64})+)"
 )
 
 

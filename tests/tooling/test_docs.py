@@ -22,9 +22,10 @@ from wsproxy.config.load import load
 from wsproxy.config.schema import Settings
 from wsproxy.config.translate import valid_keys
 from wsproxy.config.units import DURATION_PATTERN, parse_duration
-from wsproxy.model import CloseReason, Peer
+from wsproxy.model import CloseReason, Peer, Side
 from wsproxy.observe.exchange import Exchange
 from wsproxy.observe.records import format_json
+from wsproxy.observe.summary import Summary
 from wsproxy.policy import addresses
 from wsproxy.policy.ask import tunnel_protocols
 from wsproxy.policy.paths import readings
@@ -223,11 +224,12 @@ def test_every_refused_network_stands_beside_its_class() -> None:
 
 def test_every_field_of_a_record_is_on_the_page_and_no_other() -> None:
     exchange = Exchange(Peer(IPv4Address("192.0.2.1"), 1), 0.0)
+    exchange.websocket = Summary(0, 0, 1006, False, Side.CLIENT, 0, None, None)
     record = json.loads(format_json("access", exchange, 0.0, 0.0))
     text, _, _ = section(page("operations.md"), "Access records").partition("### ")
     told = {name for row in rows(text) for name in quoted(row[0])}
     reasons = {reason.value for reason in CloseReason}
-    assert told == {*record, *record["durations_ms"], *reasons}
+    assert told == {*record, *record["durations_ms"], *record["websocket"], *reasons}
 
 
 def test_every_error_token_and_its_status_are_on_the_page() -> None:
