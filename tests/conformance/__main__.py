@@ -10,12 +10,12 @@ at the same time, each through a proxy of its own.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import platform
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -39,13 +39,13 @@ class _Run(NamedTuple):
     took_s: float
 
 
-async def _play(name: str, port: int, cases: Sequence[str], *, at_a_time: int) -> _Run:
+def _play(name: str, port: int, cases: Sequence[str], *, at_a_time: int) -> _Run:
     began_at = time.monotonic()
-    verdicts = await run_cases(port, cases, at_a_time=at_a_time)
+    verdicts = run_cases(port, cases, at_a_time=at_a_time)
     return _Run(name, verdicts, time.monotonic() - began_at)
 
 
-async def _play_mode(
+def _play_mode(
     mode: str, ways: Sequence[str], target_port: int, cases: Sequence[str]
 ) -> list[_Run]:
     """All ways through proxies in one mode, at the same time; what they wrote is thrown away."""
@@ -54,11 +54,12 @@ async def _play_mode(
             stack.enter_context(start_way(way, mode, target_port, Path(directory, way)))
             for way in ways
         ]
-        plays = [
-            _play(f"{way}, {mode}", port, cases, at_a_time=max(1, _AT_A_TIME // len(ways)))
-            for way, port in zip(ways, ports, strict=True)
-        ]
-        return await asyncio.gather(*plays)
+        at_a_time = max(1, _AT_A_TIME // len(ways))
+        pool = stack.enter_context(ThreadPoolExecutor(len(ways)))
+        names = [f"{way}, {mode}" for way in ways]
+        return list(
+            pool.map(lambda name, port: _play(name, port, cases, at_a_time=at_a_time), names, ports)
+        )
 
 
 def _show(run: _Run, direct: Mapping[str, Verdict]) -> bool:
@@ -118,17 +119,17 @@ def _some_of(choices: Sequence[str]) -> Callable[[str], list[str]]:
     return parse
 
 
-async def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     began_at = time.monotonic()
     runs: list[_Run] = []
     same = True
     with start_echo() as port:
-        direct = await _play("direct", port, options.cases, at_a_time=_AT_A_TIME)
+        direct = _play("direct", port, options.cases, at_a_time=_AT_A_TIME)
         print(f"{direct.name:<20} {len(direct.verdicts)} cases, {direct.took_s:.0f} s")
         for (behavior, close), number in count(direct.verdicts).items():
             print(f"    {behavior}, close {close}: {number}")
         for mode in options.modes:
-            for run in await _play_mode(mode, options.ways, port, options.cases):
+            for run in _play_mode(mode, options.ways, port, options.cases):
                 same &= _show(run, direct.verdicts)
                 runs.append(run)
     took_s = time.monotonic() - began_at
@@ -145,7 +146,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--ways", type=_some_of(WAYS), default=list(WAYS))
     parser.add_argument("--modes", type=_some_of(MODES), default=list(MODES))
     parser.add_argument("--write", action="store_true", help=f"into {_PAGE.name}")
-    return asyncio.run(_run(parser.parse_args(arguments)))
+    return _run(parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

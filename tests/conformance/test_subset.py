@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -86,7 +85,7 @@ def direct() -> dict[str, Verdict]:
 
 
 def _play(port: int) -> dict[str, Verdict]:
-    return asyncio.run(run_cases(port, CASES, at_a_time=8))
+    return run_cases(port, CASES, at_a_time=8)
 
 
 def test_the_origin_itself_is_judged(direct: dict[str, Verdict]) -> None:

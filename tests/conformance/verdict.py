@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import kosoku
+from tests.support.proxy_process import PROJECT_ROOT
 
 __all__ = ["Verdict", "compare", "count", "run_cases"]
 
@@ -33,7 +36,7 @@ class Verdict(NamedTuple):
         )
 
 
-async def run_cases(port: int, cases: Sequence[str], *, at_a_time: int) -> dict[str, Verdict]:
+def run_cases(port: int, cases: Sequence[str], *, at_a_time: int) -> dict[str, Verdict]:
     """Plays cases against the server on a port of loopback.
 
     Args:
@@ -43,23 +46,18 @@ async def run_cases(port: int, cases: Sequence[str], *, at_a_time: int) -> dict[
 
     Returns:
         The verdict of each case, in Autobahn's order.
+
+    Raises:
+        subprocess.CalledProcessError: Autobahn itself failed; its traceback is on stderr.
     """
-    try:
-        results = await kosoku.run_fuzzingclient(
-            f"ws://127.0.0.1:{port}", list(cases) or None, concurrency=at_a_time
-        )
-    except kosoku.FailureError as failure:
-        results = failure.results  # of all cases, the good ones too
-    return {
-        result.case_id: Verdict(
-            result.behavior.value,
-            result.behavior_close.value,
-            result.remote_close_code,
-            result.was_clean,
-            len(result.received),
-        )
-        for result in results
-    }
+    played = subprocess.run(
+        [sys.executable, "-m", "tests.conformance.play", str(port), str(at_a_time), *cases],
+        cwd=PROJECT_ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    return {case: Verdict(*fields) for case, fields in json.loads(played.stdout).items()}
 
 
 def compare(

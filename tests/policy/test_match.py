@@ -27,6 +27,12 @@ def with_path(path: str) -> Ask:
     return ASK._replace(method="GET", protocols=frozenset({"http"}), port=80, path=path)
 
 
+def handshake(origin: str | None = None, *subprotocols: str) -> Ask:
+    return with_path("/chat")._replace(
+        protocols=frozenset({"ws"}), origin=origin, subprotocols=subprotocols, handshake=True
+    )
+
+
 @pytest.mark.parametrize(
     ("condition", "values", "ask", "expected"),
     [
@@ -63,6 +69,19 @@ def with_path(path: str) -> Ask:
         ("paths", ["/v2/*"], with_path("/v2/x?y"), True),
         ("paths", ["/v1/*", "/v2/*"], with_path("/v2/x"), True),
         ("paths", ["/v2/*"], with_path("/v1/x"), False),
+        ("origins", ["*", "null"], ASK, False),
+        ("origins", ["*"], with_path("/chat")._replace(origin="https://a.example"), False),
+        ("origins", ["*", "null"], handshake(None), False),
+        ("origins", ["https://a.example"], handshake("https://a.example"), True),
+        ("origins", ["https://*.example", "null"], handshake("https://a.example"), True),
+        ("origins", ["https://b.example"], handshake("https://a.example"), False),
+        ("origins", ["null"], handshake("null"), True),
+        ("subprotocols", ["chat"], ASK, False),
+        ("subprotocols", ["chat"], ASK._replace(subprotocols=("chat",)), False),
+        ("subprotocols", ["chat"], handshake(), False),
+        ("subprotocols", ["chat", "mqtt"], handshake(None, "mqtt"), True),
+        ("subprotocols", ["chat", "mqtt"], handshake(None, "mqtt", "chat"), True),
+        ("subprotocols", ["chat"], handshake(None, "Chat"), False),
     ],
 )
 def test_a_condition(condition: str, values: list[str | int], ask: Ask, expected: bool) -> None:
@@ -77,8 +96,24 @@ def test_a_path_in_doubt_is_denied_and_not_allowed() -> None:
     assert ALLOWING_MATCHERS["paths"](["*"])(ASK) is False
 
 
+def test_an_origin_in_doubt_is_denied_and_not_allowed() -> None:
+    for origin in ("", "https://a.example/path", "https://a.example, https://b.example"):
+        assert MATCHERS["origins"](["https://b.example"])(handshake(origin)) is True
+        assert ALLOWING_MATCHERS["origins"](["*"])(handshake(origin)) is False
+
+
+def test_one_subprotocol_is_enough_to_deny_and_all_it_takes_to_allow() -> None:
+    ask = handshake(None, "chat", "tunnel")
+    for values in (["chat"], ["tunnel", "other"]):
+        assert MATCHERS["subprotocols"](values)(ask) is True
+        assert ALLOWING_MATCHERS["subprotocols"](values)(ask) is False
+
+
 def test_both_kinds_of_rule_know_the_same_conditions() -> None:
-    known = {"users", "groups", "clients", "hosts", "ports", "protocols", "methods", "paths"}
+    known = {
+        "users", "groups", "clients", "hosts", "ports", "protocols", "methods", "paths",
+        "origins", "subprotocols",
+    }  # fmt: skip
     assert set(MATCHERS) == set(ALLOWING_MATCHERS) == known
 
 
@@ -115,6 +150,15 @@ def test_both_kinds_of_rule_know_the_same_conditions() -> None:
         ("protocols", "quic", "'quic' is not a protocol; known are http, https, tcp, ws, wss"),
         ("methods", "get", "methods are case-sensitive: write 'GET', not 'get'"),
         ("methods", "GET /", "'GET /' is not a request method"),
+        ("origins", 1, "1 is not an origin; write it in quotes"),
+        (
+            "origins",
+            "a.example",
+            "'a.example' is not an origin: it has a scheme, as in 'https://a.example'",
+        ),
+        ("subprotocols", 1, "1 is not a subprotocol name; write it in quotes"),
+        ("subprotocols", "", "a subprotocol name is empty"),
+        ("subprotocols", "a b", "'a b' is not the name of a subprotocol"),
         ("paths", "v2", "'v2' is not a path pattern: it starts with '/' or '*'"),
     ],
 )

@@ -103,7 +103,8 @@ def test_a_rule_remembers_where_it_stands() -> None:
         (
             {"xyzzy": ["a"]},
             "xyzzy: unknown condition;"
-            " known are users, groups, clients, hosts, ports, protocols, methods, paths",
+            " known are users, groups, clients, hosts, ports, protocols, methods, paths,"
+            " origins, subprotocols",
         ),
         ({"hosts": []}, "hosts: give at least one value or leave it out"),
         ({"hosts": ["A"]}, "hosts: 'A' is not in normal form; write 'a'"),
@@ -140,6 +141,8 @@ CONDITIONS: dict[str, list[str | int]] = {
     "protocols": ["http", "https", "ws", "wss", "tcp"],
     "methods": ["GET", "CONNECT"],
     "paths": ["*", "/v1/*", "/v2*"],
+    "origins": ["*", "null", "https://a.example", "https://*.a.example"],
+    "subprotocols": ["chat", "mqtt"],
 }
 WHENS = st.fixed_dictionaries(
     {},

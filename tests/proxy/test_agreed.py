@@ -67,7 +67,7 @@ def test_without_subprotocol_and_extensions() -> None:
     [
         (SWITCH[1:], Plan(), "without Upgrade"),
         (SWITCH[:2], Plan(), "does not fit the key"),
-        ((*SWITCH, (OFFER[0], b"a b")), Plan(), "odd extensions"),
+        ((*SWITCH, (OFFER[0], b"a b")), Plan("enforce"), "odd extensions"),
         ((*SWITCH, (OFFER[0], b"x-a, x-b")), Plan("enforce"), "cannot be judged: x-a, x-b"),
     ],
 )
@@ -77,8 +77,10 @@ def test_what_is_no_switch_or_cannot_be_enforced(headers: Headers, plan: Plan, d
 
 
 def test_an_unknown_extension_does_not_matter_where_nothing_is_enforced() -> None:
-    headers = (*SWITCH, (OFFER[0], b"x-a"))
-    assert agreed_on(exchange(), request(), headers, Plan("log")).agreement.unknown == ("x-a",)
+    for said in (b"x-a", b"a b"):
+        headers = (*SWITCH, (OFFER[0], said))
+        agreed = agreed_on(exchange(), request(), headers, Plan("log"))
+        assert agreed.agreement == (None, (said.decode(),))
 
 
 def test_fields_keep_their_places_but_for_the_offer() -> None:

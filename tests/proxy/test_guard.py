@@ -158,7 +158,9 @@ async def test_a_throttled_sender_is_slowed_down_and_loses_nothing(tmp_path: Pat
         (b"\x81\x02hi", 1002),
         (client_says(3), 1002),
         (client_says(1, b"\xff"), 1007),
+        (client_says(2, bytes(200))[:3] + b"\x01" + bytes(5), 1002),
         (b"\x82\xff\x00\x00\x00\x00\x00\x20\x00\x00mask", 1009),
+        (b"\x81\xff\x00\x00\x00\x00\x00\x20\x00\x00mask", 1009),
     ],
 )
 async def test_a_clients_mistake_is_answered_by_its_peer(
@@ -205,6 +207,16 @@ async def test_an_upstreams_mistake_ends_both_at_once(tmp_path: Path) -> None:
     assert (record["closed_by"], record["reason"]) == ("upstream", "protocol")
 
 
+async def test_a_mistake_in_a_frame_that_came_whole_is_said_in_order(tmp_path: Path) -> None:
+    """Nothing of it has passed, though no rule is for the upstream's text."""
+    async with inspecting(tmp_path, "enforce", rules=NO_CARDS) as one:
+        client, origin = await switched(one)
+        await origin.sends(origin_says(1, b"good") + origin_says(1, b"\xff"))
+        await client.expects(origin_says(1, b"good"))
+        assert (await close_heard(client))[0] == 1007
+        assert (await close_heard(origin))[0] == 1007
+
+
 async def test_a_mistake_inside_a_frame_that_passes_cuts_it(tmp_path: Path) -> None:
     """No rule is for the upstream's text, so it passes while it is checked."""
     frame = origin_says(1, b"good \xff bad")
@@ -244,6 +256,42 @@ async def test_what_a_close_cuts_short_is_judged_as_far_as_it_came(tmp_path: Pat
         client, origin = await switched(one)
         await client.sends(half + bye)
         await origin.expects(bye)
+
+
+async def test_a_close_that_is_dropped_ends_what_its_sender_may_say(tmp_path: Path) -> None:
+    hush = "{name: hush, direction: client, opcode: close, action: drop}"
+    no = "{name: no, direction: upstream, matches: no, action: close}"
+    async with inspecting(tmp_path, "enforce", rules=f"{hush}, {no}") as one:
+        client, origin = await switched(one)
+        await client.sends(client_says(1, b"a") + client_says(8) + client_says(1, b"b"))
+        await origin.expects(client_says(1, b"a"))
+        await origin.sends(origin_says(1, b"no"))
+        assert (await close_heard(client))[0] == 1008
+        assert (await close_heard(origin))[0] == 1008, "it has not heard one yet"
+
+
+@pytest.mark.parametrize("fragment", [b"", b"\x02\x00\x00\x00\xff\xff"], ids=["empty", "deflated"])
+async def test_what_decodes_to_nothing_is_not_held_for_ever(
+    tmp_path: Path, fragment: bytes
+) -> None:
+    deflate = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
+    async with inspecting(
+        tmp_path, "enforce", rules=NO_CARDS, inspection="max_message: 1KiB"
+    ) as one:
+        client, origin = await switched(one, deflate, deflate)
+        await client.sends(client_says(1, fragment, fin=False, rsv=4))
+        await client.sends(client_says(0, fragment, fin=False) * 1000)
+        assert (await close_heard(origin))[0] == 1009
+
+
+async def test_a_compressed_frame_too_large_to_be_held_is_refused_by_its_header(
+    tmp_path: Path,
+) -> None:
+    deflate = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
+    async with inspecting(tmp_path, "enforce", rules=NO_CARDS) as one:
+        client, origin = await switched(one, deflate, deflate)
+        await client.sends(b"\xc1\xff\x00\x00\x00\x00\x7f\xff\xff\xffmask")
+        assert (await close_heard(origin))[0] == 1009
 
 
 async def test_a_half_message_is_not_passed_on_at_the_end(tmp_path: Path) -> None:

@@ -47,6 +47,106 @@ async def test_octet_by_octet_and_with_octets_ahead(tmp_path: Path) -> None:
     assert {each["text"] for each in one.of("message")} == {"x", "early"}
 
 
+async def test_what_follows_an_answer_comes_behind_it(tmp_path: Path) -> None:
+    """Both sides are wrong at once: the Close of each has to wait for the 101."""
+    async with inspecting(tmp_path, "enforce") as one:
+        client, origin = await connect(one)
+        await client.sends(handshake() + b"\x81\x01a")
+        await origin.expects(handshake())
+        hints = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+        await origin.sends(hints + switch() + origin_says(3))
+        await client.expects(hints + switch() + origin_says(8, b"\x03\xeaopcode 3 is reserved"))
+        await client.ends()
+
+
+async def test_a_client_may_end_its_side_before_the_answer(tmp_path: Path) -> None:
+    early = client_says(1, b"early")
+    for mode in ("log", "enforce"):
+        async with inspecting(tmp_path, mode) as one:
+            client, origin = await connect(one)
+            await client.sends(handshake() + early)
+            client.shuts()
+            await origin.expects(handshake())
+            assert await origin.reads_rest() == (early if mode == "log" else b"")
+            await origin.sends(switch() + origin_says(1, b"late"))
+            origin.closes()
+            assert await client.reads_rest() == switch() + origin_says(1, b"late")
+            await one.door.access()
+        said = [each["text"] for each in one.of("message")]
+        assert said == (["early", "late"] if mode == "log" else ["late"])
+
+
+async def test_an_origin_may_leave_in_the_middle_of_its_answer(tmp_path: Path) -> None:
+    async with inspecting(tmp_path, "enforce") as one:
+        client, origin = await connect(one)
+        await client.sends(handshake())
+        await origin.expects(handshake())
+        await origin.sends(switch()[:20])
+        origin.closes()
+        assert await client.reads_rest() == switch()[:20]
+        client.closes()
+        (record,) = await one.door.access()
+    assert record["reason"] == "eof"
+
+
+async def test_empty_lines_ahead_of_a_handshake_hide_nothing(tmp_path: Path) -> None:
+    async with inspecting(tmp_path, "enforce", when='paths: "/chat"') as one:
+        client, origin = await connect(one)
+        await client.sends(b"\r\n")
+        await origin.expects(b"\r\n")
+        await client.sends(b"\r\n" + handshake(b"/other"))
+        assert (await client.answer()).status == 403
+        client.closes()
+        assert await origin.reads_rest() == b"\r\n"
+
+
+async def test_the_absolute_form_inside_a_tunnel_hides_nothing(tmp_path: Path) -> None:
+    async with inspecting(tmp_path, when='paths: "/chat"') as one:
+        client, origin = await connect(one)
+        await client.sends(handshake(b"ws://elsewhere.test/other"))
+        assert (await client.answer()).status == 403
+        client.closes()
+        await origin.ends()
+        good = handshake(b"http://elsewhere.test/chat")
+        client, origin = await connect(one)
+        await client.sends(good)
+        await origin.expects(good)
+        await origin.sends(switch())
+        await client.expects(switch())
+    assert one.of("open")[0]["url"] == "ws://origin.test:80/chat"
+
+
+@pytest.mark.parametrize("line", [b"GET key\r\n", b"GET /\n"])
+async def test_a_get_that_is_not_http_is_not_waited_for(tmp_path: Path, line: bytes) -> None:
+    async with inspecting(tmp_path, "enforce") as one:
+        client, origin = await connect(one)
+        await client.sends(line)
+        await origin.expects(line)
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (handshake().replace(b"\r\n", b"\n"), 400),
+        (handshake().replace(b"\r\nHost", b"\nHost"), 400),
+        (b"GET  /chat" + handshake()[9:], 400),
+        (handshake(more=b"X: " + b"a" * 66_000 + b"\r\n")[:-2], 431),
+    ],
+    ids=["bare line feeds", "one of them", "two spaces", "too large"],
+)
+async def test_a_head_that_only_others_can_read(tmp_path: Path, head: bytes, status: int) -> None:
+    async with inspecting(tmp_path) as one:
+        client, origin = await connect(one)
+        await client.sends(head)
+        await origin.expects(head)
+    async with inspecting(tmp_path, "enforce") as one:
+        client, origin = await connect(one)
+        await client.sends(head)
+        assert (await client.answer()).status == status
+        client.closes()
+        await origin.ends()
+
+
 @pytest.mark.parametrize(
     "first", [b"\x16\x03\x01\x00", b"SSH-2.0-x\r\n", b"POST / HTTP/1.1\r\n", b"GEX", b"\x00"]
 )
@@ -181,6 +281,8 @@ async def test_only_enforcing_refuses_a_handshake_that_is_none(tmp_path: Path) -
         switch(b"Sec-WebSocket-Extensions: permessage-deflate; x=1\r\n"),
         b"HTTP/1.1 101 \r\nbad field\r\n\r\n",
         b"\x00garbage\r\n\r\n",
+        b"220 mail.test",
+        switch().replace(b"\r\n", b"\n"),
     ],
 )
 async def test_an_answer_that_switches_to_nothing_known(tmp_path: Path, answer: bytes) -> None:
@@ -217,6 +319,22 @@ async def test_octets_ahead_of_an_answer_are_bounded(tmp_path: Path) -> None:
         await origin.expects(handshake())
         await client.sends(ahead)
         await origin.expects(ahead)
+
+
+async def test_whoever_enforces_gives_up_on_nobody(tmp_path: Path) -> None:
+    async with inspecting(tmp_path, "enforce") as one:
+        client, origin = await connect(one)
+        await client.sends(handshake())
+        await origin.expects(handshake())
+        await client.sends(bytes(70_000))
+        assert (await client.answer()).status == 400
+        await origin.ends()
+        client, origin = await connect(one)
+        await client.sends(handshake() + b"ahead")
+        await origin.expects(handshake())
+        await origin.sends(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70_000)
+        assert (await client.answer()).status == 502
+        await origin.ends()
 
 
 async def test_an_endless_answer_is_given_up(tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ import trio
 from wsproxy.model import CloseReason, Side
 from wsproxy.net.engine import Engine, EngineStatistics, OnEnd, RelayLimits, RelaySummary
 from wsproxy.net.engine_end import close_sockets, deliver_at_once, deliver_rest
-from wsproxy.net.engine_tunnel import Tunnel, Waiter
-from wsproxy.net.filter import Filter, Inspection, attach
+from wsproxy.net.engine_tunnel import Tunnel, Waiter, wait_resumed
+from wsproxy.net.filter import Filter, Inspection, are_finishing, attach
 from wsproxy.net.pipes import PipePool, splice_works
 from wsproxy.net.pump import Pump, Room, Step
 
@@ -68,9 +68,6 @@ _SPELL_S = 0.005
 
 _PIPES = 32
 """Flows that may be spliced at once; 8 MiB of kernel memory at most."""
-
-_LOOK_AT_PAUSED_S = 1.0
-"""How late it is noticed that a paused relay has ended, or is to go on earlier."""
 
 _NOTHING = (b"", b"")
 _SOURCE, _SINK, _TURN, _ENDED, _PAUSE = Step.SOURCE, Step.SINK, Step.TURN, Step.ENDED, Step.PAUSE
@@ -206,7 +203,7 @@ class EpollEngine:
             ahead, back = tunnel.down, tunnel.up
         if events & _NO_MORE_EDGES:
             ahead.draining = True
-            if events & _ERR:
+            if events & _ERR and not are_finishing(ahead, back):
                 self._break(tunnel, ahead)
                 return
         if back.blocked and events & _OUT:
@@ -224,6 +221,7 @@ class EpollEngine:
             self._turns[pump] = tunnel
         elif step is _SINK:
             self._watch_sink(pump)
+            self._pause(tunnel, pump)
         elif step is _ENDED:
             if tunnel.first_end is None:
                 tunnel.first_end = Side.CLIENT if pump is tunnel.up else Side.UPSTREAM
@@ -285,17 +283,15 @@ class EpollEngine:
             os.eventfd_write(self._kick, 1)
 
     def _pause(self, tunnel: Tunnel, pump: Pump) -> None:
-        if pump.filter is not None and not pump.filter.waking:
-            pump.filter.waking = True
+        """Have a pump stepped when its filter's time has come."""
+        paused = pump.filter
+        if paused is not None and paused.resume_at < math.inf and not paused.waking:
+            paused.waking = True
             assert self._nursery is not None
-            self._nursery.start_soon(self._resume, tunnel, pump, pump.filter)
+            self._nursery.start_soon(self._resume, tunnel, pump, paused)
 
     async def _resume(self, tunnel: Tunnel, pump: Pump, paused: Filter) -> None:
-        """Step a paused pump when its time has come."""
-        # Its time may move while it sleeps, and nothing tells.
-        while tunnel.live and (now := trio.current_time()) < paused.resume_at < math.inf:  # noqa: ASYNC110 (see above)
-            await trio.sleep(min(paused.resume_at - now, _LOOK_AT_PAUSED_S))
-        paused.waking = False
+        await wait_resumed(tunnel, paused)
         if tunnel.live and not pump.ended:
             self._wake(tunnel, pump)
 

@@ -6,6 +6,7 @@ a step says what it waits for, and the task waits for just that.
 
 from __future__ import annotations
 
+import math
 import socket
 
 import trio
@@ -13,7 +14,7 @@ import trio
 from wsproxy.model import CloseReason, Side
 from wsproxy.net.engine import Engine, EngineStatistics, OnEnd, RelayLimits, RelaySummary
 from wsproxy.net.engine_end import close_sockets, deliver_rest
-from wsproxy.net.filter import Inspection, attach
+from wsproxy.net.filter import Inspection, are_finishing, attach
 from wsproxy.net.pump import Pump, Room, Step
 
 __all__ = ["TrioEngine"]
@@ -201,12 +202,17 @@ async def _drive(tunnel: _Tunnel, pump: Pump) -> None:
 
 
 async def _wait(pump: Pump, step: Step) -> None:
-    if step is Step.SOURCE:
-        await trio.lowlevel.wait_readable(pump.source)
-    elif step is Step.SINK:
-        await trio.lowlevel.wait_writable(pump.sink)
-    elif pump.filter is not None:
-        await trio.sleep_until(min(pump.filter.resume_at, trio.current_time() + _LOOK_S))
+    if pump.filter is None:
+        until, finishing = math.inf, False
+    else:
+        until, finishing = pump.filter.resume_at, pump.filter.finishing
+    with trio.move_on_at(until):
+        if step is Step.SOURCE or (step is Step.PAUSE and finishing):
+            await trio.lowlevel.wait_readable(pump.source)
+        elif step is Step.SINK:
+            await trio.lowlevel.wait_writable(pump.sink)
+        else:
+            await trio.sleep_forever()
 
 
 def _settle(tunnel: _Tunnel, pump: Pump, step: Step) -> None:
@@ -237,6 +243,8 @@ def _cut(tunnel: _Tunnel, reason: CloseReason) -> None:
 async def _watch(tunnel: _Tunnel) -> None:
     while True:
         for pump in (tunnel.up, tunnel.down):
+            if are_finishing(tunnel.up, tunnel.down):
+                break
             # Readiness cannot say "reset" alone: where a pump does not read, nothing would tell.
             if pump.source.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 return _break(tunnel, pump)

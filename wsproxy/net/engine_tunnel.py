@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import trio
 
 from wsproxy.model import CloseReason, Side
 from wsproxy.net.engine import OnEnd, RelayLimits, RelaySummary
+from wsproxy.net.filter import Filter
 from wsproxy.net.pump import Pump
 
-__all__ = ["Tunnel", "Waiter"]
+__all__ = ["Tunnel", "Waiter", "wait_resumed"]
 
 _COARSE = 1 / 32
 """How late a deadline may be looked at, as a part of the time-out."""
 
 _LATE_MIN_S, _LATE_MAX_S = 0.02, 5.0
 """Bounds of that lateness."""
+
+_LOOK_AT_PAUSED_S = 1.0
+"""How late it is noticed that a paused relay has ended, or is to go on earlier."""
 
 
 class Tunnel:
@@ -89,3 +94,11 @@ class Waiter:
         assert self.tunnel is not None
         self._abandon(self.tunnel)
         return trio.lowlevel.Abort.SUCCEEDED
+
+
+async def wait_resumed(tunnel: Tunnel, paused: Filter) -> None:
+    """Return when `paused` has to be stepped, or its relay is over; it is `waking` until then."""
+    # Its time may move meanwhile, and nothing tells.
+    while tunnel.live and (now := trio.current_time()) < paused.resume_at < math.inf:  # noqa: ASYNC110 (see above)
+        await trio.sleep(min(paused.resume_at - now, _LOOK_AT_PAUSED_S))
+    paused.waking = False

@@ -15,6 +15,7 @@ under the peer (RFC 9112 §9.6 has the same trouble).
 
 from __future__ import annotations
 
+import contextlib
 import math
 import socket
 from collections.abc import Callable
@@ -22,11 +23,12 @@ from typing import Protocol
 
 from wsproxy.net.pump import BUFFER_BYTES, BURST_READS, Pump, Step
 
-__all__ = ["Filter", "Inspection", "Inspector", "attach"]
+__all__ = ["Filter", "Inspection", "Inspector", "are_finishing", "attach"]
 
 
 # An Enum's member costs a descriptor call per look-up in Python 3.11.
-_SOURCE, _TURN, _PAUSE = Step.SOURCE, Step.TURN, Step.PAUSE
+_SOURCE, _SINK, _TURN, _PAUSE = Step.SOURCE, Step.SINK, Step.TURN, Step.PAUSE
+_SINK_BROKE = Step.SINK_BROKE
 
 
 class Inspector(Protocol):
@@ -65,16 +67,18 @@ class Filter:
 
     Attributes:
         inspector: who looks.
-        resume_at: when a paused pump goes on; `math.inf` when it is not paused.
+        finishing: see `finish`.
+        resume_at: when a paused pump goes on, or a finishing one is out of time, so
+            that it has to be stepped; `math.inf` for all others.
         waking: for the engine: somebody will step it at `resume_at`.
     """
 
     __slots__ = (
         "_early",
         "_finished",
-        "_finishing",
         "_pump",
         "_wake",
+        "finishing",
         "inspector",
         "resume_at",
         "waking",
@@ -87,7 +91,7 @@ class Filter:
         self._pump = pump
         self._early = early
         self._wake = wake
-        self._finishing = False
+        self.finishing = False
         self._finished = False
         # The engine steps whoever is blocked as soon as the sink can be written to.
         pump.blocked = bool(early)
@@ -109,13 +113,13 @@ class Filter:
         self.resume_at = until
 
     def finish(self, by: float) -> None:
-        """Ends the sink's stream behind what was injected.
+        """Ends the sink's stream behind what was injected; what the source still says is dropped.
 
         Args:
-            by: when the sink must have taken that, and the source ended its own
+            by: when the sink must have taken it, and the source ended its own
                 stream; in monotonic seconds.
         """
-        self._finishing = True
+        self.finishing = True
         self.resume_at = by
         self._wake(self._pump)
 
@@ -124,12 +128,11 @@ class Filter:
         pump = self._pump
         if self._early and (step := self._pass_early(now)) is not None:
             return step
-        if (blocked := pump.flush(now)) is not None:
-            # A sink that takes nothing would keep us from the last word for ever.
-            late = self._finishing and now >= self.resume_at
-            return Step.SINK_BROKE if late else blocked
-        if self._finishing:
-            return self._discard(now)
+        blocked = pump.flush(now)
+        if self.finishing:
+            return self._step_finishing(blocked, now)
+        if blocked is not None:
+            return blocked
         if self.resume_at <= now:
             self.resume_at = math.inf
         elif self.resume_at < math.inf:
@@ -145,12 +148,12 @@ class Filter:
         if self.resume_at < math.inf:
             return _PAUSE
         more = pump.draining or len(data) == BUFFER_BYTES
-        return _TURN if more or self._finishing else _SOURCE
+        return _TURN if more or self.finishing else _SOURCE
 
     def _pass_early(self, now: float) -> Step | None:
         early, self._early, self._pump.blocked = self._early, b"", False
         step = self._pass(early, now)
-        if self.inspector is None:
+        if self.inspector is None and not self.finishing:
             self._pump.filter = None
             return step or _TURN
         return step
@@ -172,182 +175,31 @@ class Filter:
         self.inspector = None
         if (blocked := pump.take(rest, now)) is not None:
             return blocked
-        return _TURN if self._finishing else pump.end()
+        return _TURN if self.finishing else pump.end()
 
-    def _discard(self, now: float) -> Step:
+    def _step_finishing(self, blocked: Step | None, now: float) -> Step:
         pump = self._pump
+        if blocked is _SINK:
+            # A sink that takes nothing would keep the relay for ever.
+            return _SINK if now < self.resume_at else _SINK_BROKE
         if not self._finished:
             self._finished = True
-            try:
+            # A sink that broke hears nothing, but the source is listened to all the same:
+            # reset, it would lose the last word of the other direction.
+            pump.release()
+            pump.blocked = False
+            with contextlib.suppress(OSError):
                 pump.sink.shutdown(socket.SHUT_WR)
-            except OSError:
-                return Step.SINK_BROKE
         for _ in range(BURST_READS):
             data = pump.read()
             if data is _SOURCE and now < self.resume_at:
                 return _PAUSE
             if not data or isinstance(data, Step):
-                return self._end_discarded(now)
+                if self.inspector is not None:
+                    self.inspector.end(now)
+                pump.ended = True
+                return Step.ENDED
         return _TURN
-
-    def _end_discarded(self, now: float) -> Step:
-        """The source has ended, broken or had its time; none of that changes our last word."""
-        if self.inspector is not None:
-            self.inspector.end(now)
-        self._pump.release()
-        self._pump.ended = True
-        return Step.ENDED
-
-
-def attach(self, up: Filter, down: Filter) -> None:
-        """Is told once, before the first octet, what stands in the two directions."""
-
-
-class Filter:
-    """One direction's octets on their way past an `Inspector`.
-
-    Args:
-        pump: what moves them; its held early octets are looked into first.
-        early: octets already read from the source.
-        wake: has the pump stepped soon, whoever calls it.
-
-    Attributes:
-        inspector: who looks.
-        resume_at: when a paused pump goes on; `math.inf` when it is not paused.
-        waking: for the engine: somebody will step it at `resume_at`.
-    """
-
-    __slots__ = (
-        "_early",
-        "_finished",
-        "_finishing",
-        "_pump",
-        "_wake",
-        "inspector",
-        "resume_at",
-        "waking",
-    )
-
-    def __init__(self, pump: Pump, early: bytes, wake: Callable[[Pump], None]) -> None:
-        self.inspector: Inspector | None = None
-        self.resume_at = math.inf
-        self.waking = False
-        self._pump = pump
-        self._early = early
-        self._wake = wake
-        self._finishing = False
-        self._finished = False
-        # The engine steps whoever is blocked as soon as the sink can be written to.
-        pump.blocked = bool(early)
-
-    def inject(self, data: bytes) -> None:
-        """Puts `data` into the sink's stream, behind all that was passed on."""
-        pump = self._pump
-        if not pump.ended and not self._finished and pump.take(data, pump.moved_at) is not None:
-            self._wake(pump)
-
-    def look_no_more(self) -> None:
-        """From here on the octets pass unseen."""
-        self.inspector = None
-        if not self._early:
-            self._pump.filter = None
-
-    def pause(self, until: float) -> None:
-        """Reads nothing before `until`, in monotonic seconds."""
-        self.resume_at = until
-
-    def finish(self, by: float) -> None:
-        """Ends the sink's stream behind what was injected.
-
-        Args:
-            by: when the sink must have taken that, and the source ended its own
-                stream; in monotonic seconds.
-        """
-        self._finishing = True
-        self.resume_at = by
-        self._wake(self._pump)
-
-    def step(self, now: float) -> Step:
-        """See `Pump.step`."""
-        pump = self._pump
-        if self._early and (step := self._pass_early(now)) is not None:
-            return step
-        if (blocked := pump.flush(now)) is not None:
-            # A sink that takes nothing would keep us from the last word for ever.
-            late = self._finishing and now >= self.resume_at
-            return Step.SINK_BROKE if late else blocked
-        if self._finishing:
-            return self._discard(now)
-        if self.resume_at <= now:
-            self.resume_at = math.inf
-        elif self.resume_at < math.inf:
-            return _PAUSE
-        # One read a turn: what is done with it takes longer than a burst of others.
-        data = pump.read()
-        if isinstance(data, Step):
-            return data
-        if not data:
-            return self._end(now)
-        if (step := self._pass(data, now)) is not None:
-            return step
-        if self.resume_at < math.inf:
-            return _PAUSE
-        more = pump.draining or len(data) == BUFFER_BYTES
-        return _TURN if more or self._finishing else _SOURCE
-
-    def _pass_early(self, now: float) -> Step | None:
-        early, self._early, self._pump.blocked = self._early, b"", False
-        step = self._pass(early, now)
-        if self.inspector is None:
-            self._pump.filter = None
-            return step or _TURN
-        return step
-
-    def _pass(self, data: bytes, now: float) -> Step | None:
-        inspector, pump = self.inspector, self._pump
-        if inspector is None:
-            return pump.take(data, now)
-        if not inspector.passive:
-            pump.moved_at = now
-            return pump.take(inspector.pass_on(data, now), now)
-        step = pump.take(data, now)
-        inspector.see(data, now)
-        return step
-
-    def _end(self, now: float) -> Step:
-        pump = self._pump
-        rest = b"" if self.inspector is None else self.inspector.end(now)
-        self.inspector = None
-        if (blocked := pump.take(rest, now)) is not None:
-            return blocked
-        return _TURN if self._finishing else pump.end()
-
-    def _discard(self, now: float) -> Step:
-        pump = self._pump
-        if self._finishing and not self._finished:
-            self._finished = True
-            try:
-                pump.sink.shutdown(socket.SHUT_WR)
-            except OSError:
-                return Step.SINK_BROKE
-        for _ in range(BURST_READS):
-            data = pump.read()
-            if data is _SOURCE and now < self.resume_at:
-                return _PAUSE if self._finishing else _SOURCE
-            if not data or isinstance(data, Step):
-                return self._end_discarded(data, now)
-        return _TURN
-
-    def _end_discarded(self, last: bytes | Step, now: float) -> Step:
-        pump = self._pump
-        if self.inspector is not None:
-            self.inspector.end(now)
-        if not self._finished:
-            return pump.end() if last == b"" else Step.SOURCE_BROKE
-        # A source that breaks after we have said the last word changes nothing.
-        pump.release()
-        pump.ended = True
-        return Step.ENDED
 
 
 def attach(
@@ -360,3 +212,8 @@ def attach(
     up, down = (Filter(pump, first, wake) for pump, first in zip(pumps, early, strict=True))
     pumps[0].filter, pumps[1].filter = up, down
     inspection.attach(up, down)
+
+
+def are_finishing(*pumps: Pump) -> bool:
+    """Whether the last word was said in all these directions."""
+    return all(pump.filter is not None and pump.filter.finishing for pump in pumps)

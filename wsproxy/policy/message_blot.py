@@ -35,6 +35,8 @@ class Blot:
         if opcode < _CLOSE:
             return self._redact(payload, is_text=opcode == TEXT)
         code = payload[:_CODE_BYTES] if opcode == _CLOSE else b""
+        if opcode == _CLOSE and len(payload) <= _CODE_BYTES:
+            return payload  # without a reason: the marker would be read as a code
         rest = self._redact(payload[len(code) :], is_text=False)
         return code + (rest if len(code) + len(rest) <= _MAX_CONTROL_BYTES else MARKER)
 

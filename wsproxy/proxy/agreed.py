@@ -7,7 +7,7 @@ from wsproxy.model import Headers, ProxyRequest
 from wsproxy.observe.conversation import Opening
 from wsproxy.observe.exchange import Exchange
 from wsproxy.protocol.abridge import Fields
-from wsproxy.protocol.deflate import limit_offer, parse_agreement
+from wsproxy.protocol.deflate import Agreement, limit_offer, parse_agreement
 from wsproxy.protocol.fields import values
 from wsproxy.protocol.handshake import check_switch, offered_subprotocols
 from wsproxy.protocol.labels import Labeller
@@ -50,7 +50,10 @@ def agreed_on(exchange: Exchange, request: ProxyRequest, headers: Headers, plan:
     try:
         agreement = parse_agreement(extensions)
     except ValueError as error:
-        raise UpstreamProtocolError(f"101 with odd extensions: {error}") from None
+        if plan.enforces:
+            raise UpstreamProtocolError(f"101 with odd extensions: {error}") from None
+        # Who only looks on is in nobody's way; that nothing can be decoded is recorded.
+        agreement = Agreement(None, (b", ".join(extensions).decode("latin-1"),))
     if plan.enforces and agreement.unknown:
         unknown = ", ".join(agreement.unknown)
         raise UpstreamProtocolError(f"an extension whose messages cannot be judged: {unknown}")

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Guard"]
 
 _CONTROL = 0x8
+_DATA = (int(Opcode.TEXT), int(Opcode.BINARY))
 _POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
+_TOO_BIG = 1009
 
 
 class Guard:
@@ -33,6 +35,7 @@ class Guard:
         side: who sends in this direction.
         reader: of this direction, strict.
         direction: where it stands.
+        held_bytes: what is held of one message at most, frame headers included.
 
     Attributes:
         last_word: the Close that this direction ends with when it is stopped late.
@@ -41,25 +44,36 @@ class Guard:
     passive = False
 
     def __init__(
-        self, websocket: WebSocket, side: Side, reader: MessageReader, direction: Filter
+        self,
+        websocket: WebSocket,
+        side: Side,
+        reader: MessageReader,
+        *,
+        direction: Filter,
+        held_bytes: int,
     ) -> None:
         self._websocket = websocket
         self._side = side
         self._reader = reader
         self._direction = direction
+        self._held_bytes = held_bytes
         self._header = b""
         self._left = 0
         """Octets of the current frame yet to come; 0 between two frames."""
         self._opcode = 0
         self._final = False
-        self._held: list[bytes] = []
-        self._control: list[bytes] = []
-        self._unread: list[bytes] = []
-        """Payload of a held frame: a frame is read when it is whole, as most endpoints do."""
-        self._header_due = False
+        self._held = bytearray()
+        self._control = bytearray()
+        self._unread = bytearray()
+        """Payload of a frame that passes only when it is whole, which is read then, too."""
+        self._header_read = False
         self._holding = False
+        self._gathers = False
+        """Whether the current frame passes only when it is whole."""
         self._open = False
         """Whether the sink has part of a frame, so that nothing may be put behind it."""
+        self._over = False
+        """Whether the source has said Close; nothing behind it passes."""
         self._close_passed = False
         self._stopped = False
         self._late: tuple[bytes, float] | None = None
@@ -77,43 +91,58 @@ class Guard:
     def pass_on(self, data: bytes, now: float) -> bytes:
         """Takes octets of the source; returns what may go on."""
         out: list[bytes] = []
-        data = self._header + data
-        self._header = b""
-        at = 0
-        while at < len(data) and not self._stopped and not self._close_passed:
-            if not self._left:
-                try:
-                    header = parse_header(data, at)
-                except FrameError as error:
-                    self._fail(Trouble(error.code, error.detail), out, now)
-                    break
-                if header is None:
-                    self._header = data[at:]
-                    break
-                self._begin(header)
-                piece = data[at : at + header.size]
-                self._left = header.length
+        if self._header:
+            data, self._header = self._header + data, b""
+        at, end = 0, len(data)
+        while at < end and not self._stopped and not self._over:
+            if self._left:
+                size = self._left
             else:
-                piece = data[at : at + self._left]
-                self._left -= len(piece)
+                header = self._begin(data, at, out, now)
+                if header is None:
+                    break
+                self._left = size = header.size + header.length
+                if self._gathers and end - at < size:
+                    # Its header goes ahead: it may say enough to refuse the frame.
+                    size = header.size
+            piece = data[at : at + size]
             at += len(piece)
-            if self._left and self._holding and not self._header_due:
-                self._unread.append(piece)
+            self._left -= len(piece)
+            if self._left and self._gathers and self._header_read:
+                self._unread += piece
             else:
                 self._pass_piece(piece, out, now)
         return b"".join(out)
 
-    def _begin(self, header: FrameHeader) -> None:
-        self._opcode, self._final = header.opcode, header.fin
-        self._header_due = True
-        opcode = header.opcode
-        if opcode in (Opcode.TEXT, Opcode.BINARY):
+    def _begin(self, data: bytes, at: int, out: list[bytes], now: float) -> FrameHeader | None:
+        """The header of the frame at `at`; None when there is nothing more to do."""
+        try:
+            header = parse_header(data, at)
+        except FrameError as error:
+            self._fail(Trouble(error.code, error.detail), out, now)
+            return None
+        if header is None:
+            self._header = data[at:]
+            return None
+        opcode, self._final = header.opcode, header.fin
+        self._opcode, self._header_read = opcode, False
+        if opcode in _DATA:
             self._holding = self._websocket.may_apply(self._side, opcode)
+        control = opcode >= _CONTROL
+        self._gathers = control or self._holding
+        held = len(self._held) + header.size + header.length
+        if self._gathers and not control and held > self._held_bytes:
+            # The reader counts what is decoded, which may be nothing for ever.
+            self._fail(Trouble(_TOO_BIG, "a message too large to be held"), out, now)
+            return None
+        return header
 
     def _pass_piece(self, piece: bytes, out: list[bytes], now: float) -> None:
         message: Message | None = None
-        unread, self._unread, self._header_due = b"".join(self._unread), [], False
-        piece = unread + piece
+        self._header_read = True
+        if self._unread:
+            piece = bytes(self._unread) + piece
+            self._unread.clear()
         for event in self._reader.feed(piece):
             if type(event) is Trouble:
                 self._fail(event, out, now)
@@ -122,27 +151,28 @@ class Guard:
                 message = event
             else:
                 self._websocket.note(self._side, event, now)
-        control = self._opcode >= _CONTROL
-        if control:
-            self._control.append(piece)
-        elif self._holding:
-            self._held.append(piece)
-        else:
-            out.append(piece)
-            self._open = bool(self._left)
-        if self._left:
-            return
-        if control:
-            frames, self._control = self._control, []
-        elif self._final:
-            frames, self._held = self._held, []
-        else:
-            frames = []
-        if message is not None:
+        frames = self._gather(piece, out)
+        if message is not None and not self._left:
             self._judge(message, frames, out, now)
         self._stop_late(out)
 
-    def _judge(self, message: Message, frames: list[bytes], out: list[bytes], now: float) -> None:
+    def _gather(self, piece: bytes, out: list[bytes]) -> bytes:
+        """Passes `piece` on, or keeps it; all that was kept, when it may go on now."""
+        if not self._gathers:
+            out.append(piece)
+            self._open = bool(self._left)
+            return b""
+        control = self._opcode >= _CONTROL
+        kept = self._control if control else self._held
+        if self._left or not (control or self._final):
+            kept += piece
+            return b""
+        if kept:
+            piece = bytes(kept) + piece
+            kept.clear()
+        return piece
+
+    def _judge(self, message: Message, frames: bytes, out: list[bytes], now: float) -> None:
         if message.undecodable is not None:
             self._fail(Trouble(_POLICY_VIOLATION, message.undecodable), out, now)
             return
@@ -158,9 +188,9 @@ class Guard:
             key = secrets.token_bytes(4) if self._side is Side.CLIENT else b""
             out.append(encode_frame(message.opcode, payload, key=key))
         elif action != "drop":
-            out += frames
+            out.append(frames)
         if message.opcode == Opcode.CLOSE:
-            self._close_passed = True
+            self._over, self._close_passed = True, action != "drop"
         if verdict is not None and verdict.delay_s:
             self._direction.pause(now + verdict.delay_s)
 
@@ -170,7 +200,8 @@ class Guard:
         Returns:
             False when a rule has closed the WebSocket instead.
         """
-        held, self._held = self._held, []
+        held = bytes(self._held)
+        self._held.clear()
         unfinished = self._reader.unfinished
         if not held or unfinished is None:
             return True
@@ -180,7 +211,7 @@ class Guard:
             self._websocket.close(_POLICY_VIOLATION, verdict.reason, now)
             return False
         if verdict is None or verdict.action not in ("drop", "redact"):
-            out += held
+            out.append(held)
         return True
 
     def _fail(self, trouble: Trouble, out: list[bytes], now: float) -> None:

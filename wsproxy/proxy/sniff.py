@@ -10,6 +10,7 @@ whether the tunnel is a WebSocket or waits for the client's next try.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from email.utils import formatdate
@@ -36,11 +37,15 @@ from wsproxy.protocol.response import Response, interpret_response
 from wsproxy.proxy.agreed import agreed_on, limited_offer
 from wsproxy.proxy.pages import reason_phrase, refusal
 from wsproxy.proxy.plans import Plan, Plans
-from wsproxy.proxy.websocket import WebSocket
+from wsproxy.proxy.websocket import Agreed, WebSocket
 
 __all__ = ["Tunnel"]
 
 _METHOD = b"GET "
+_ANSWER = b"HTTP/"
+_VERSION = b" HTTP/"
+# Also with bare line feeds: a head that is over must not be waited for, whoever may refuse it.
+_HEAD_END = re.compile(rb"\n\r?\n")
 _LINGER_S = 2.0
 
 Decide = Callable[[ProxyRequest, Exchange], None]
@@ -65,6 +70,7 @@ class Tunnel:
         self._plan: Plan | None = plans.of(exchange.rule)
         self._websocket: WebSocket | None = None
         self._request: ProxyRequest | None = None
+        self._waiting: _Waiting | None = None
         self._refused: tuple[Side, CloseReason] | None = None
 
     def attach(self, up: Filter, down: Filter) -> None:
@@ -73,13 +79,21 @@ class Tunnel:
         self._expect_request()
 
     def _expect_request(self) -> None:
-        self._request = None
+        self._request = self._waiting = None
         self._up.inspector = _Question(self)
         self._down.inspector = None
 
     @property
-    def _enforces(self) -> bool:
+    def enforces(self) -> bool:
+        """Whether what cannot be looked into must not pass."""
         return self._plan is not None and self._plan.enforces
+
+    def give_up(self, stage: _Stage, error: WsproxyError, now: float) -> bytes:
+        """`stage` will never know what its octets are; returns what goes on."""
+        if self.enforces:
+            return self._refuse(error, now)
+        self.look_no_more(stage)
+        return stage.octets
 
     def look_no_more(self, caller: Inspector | None = None) -> None:
         """This is nothing we understand, or nothing that anybody asked to look into.
@@ -103,7 +117,7 @@ class Tunnel:
                 return octets
             self._decide(request, self._exchange)
         except ClientProtocolError as error:
-            if self._enforces:
+            if self.enforces:
                 return self._refuse(error, now)
             self.look_no_more(self._up.inspector)
             return octets
@@ -116,7 +130,7 @@ class Tunnel:
             return octets
         head = limited_offer(head, request.headers, plan.offer_policy)
         self._down.inspector = _Answer(self)
-        self._up.inspector = _Waiting(self, rest)
+        self._up.inspector = self._waiting = _Waiting(self, rest)
         return head
 
     def _read(self, head: bytes) -> ProxyRequest | None:
@@ -125,7 +139,9 @@ class Tunnel:
         buffer.feed(head)
         line, headers = split_head(buffer.take_head() or head, refuse_request)
         request = interpret_request(line, headers)
-        if request.kind is not RequestKind.OWN or not asks_for_websocket(headers):
+        # Origins take the absolute-form, too (RFC 9112 §3.2.2).
+        ours = request.kind in (RequestKind.OWN, RequestKind.UPGRADE)
+        if not ours or not asks_for_websocket(headers):
             return None
         check_handshake(request)
         own = self._target
@@ -154,47 +170,55 @@ class Tunnel:
 
     def answered(self, octets: bytes, head_size: int, now: float) -> bytes:
         """Takes the origin's response head and what came behind it; returns what goes on."""
-        waiting = self._up.inspector
-        assert isinstance(waiting, _Waiting)
-        assert self._request is not None
-        assert self._plan is not None
-        rest = octets[head_size:]
+        waiting, request, plan = self._waiting, self._request, self._plan
+        assert waiting is not None
+        assert request is not None
+        assert plan is not None
+        head, rest = octets[:head_size], octets[head_size:]
+        agreed: Agreed | None = None
         try:
-            response = _read_response(octets[:head_size])
-            if response.is_interim and response.status != 101:
-                self._down.inspector = following = _Answer(self)
-                return octets[:head_size] + following.pass_on(rest, now)
-            if response.status != 101:
-                self._expect_request()
-                self._pass_waiting(waiting, now)
-                return octets
-            agreed = agreed_on(self._exchange, self._request, response.headers, self._plan)
+            response = _read_response(head)
+            if response.status == 101:
+                agreed = agreed_on(self._exchange, request, response.headers, plan)
         except UpstreamProtocolError as error:
-            if self._enforces:
+            if self.enforces:
                 return self._refuse(error, now)
             self.look_no_more(self._down.inspector)
             return octets
-        self._websocket = WebSocket(self._plan, self._plans.recording, agreed, now)
-        self._websocket.attach(self._up, self._down)
-        self._pass_waiting(waiting, now)
-        down = self._down.inspector
-        assert down is not None
-        if rest and not down.passive:
-            rest = down.pass_on(rest, now)
-        elif rest:
-            down.see(rest, now)
-        return octets[:head_size] + rest
+        # At once: what follows may make the proxy say something behind it.
+        self._down.inject(head)
+        if agreed is not None:
+            self._websocket = WebSocket(plan, self._plans.recording, agreed, now)
+            self._websocket.attach(self._up, self._down)
+            self._pass_waiting(waiting, now)
+        elif response.is_interim:
+            self._down.inspector = _Answer(self)
+        else:
+            self._expect_request()
+            self._pass_waiting(waiting, now)
+        return self._pass_rest(rest, now)
+
+    def _pass_rest(self, rest: bytes, now: float) -> bytes:
+        """What came behind the head of an answer, as if it came now; returns what goes on."""
+        inspector = self._down.inspector
+        if not rest or inspector is None:
+            return rest
+        if not inspector.passive:
+            return inspector.pass_on(rest, now)
+        inspector.see(rest, now)
+        return rest
 
     def _pass_waiting(self, waiting: _Waiting, now: float) -> None:
         """What the client sent ahead of the answer, as if it came now."""
         octets, inspector = waiting.octets, self._up.inspector
-        if octets and inspector is not None and inspector.passive:
-            self._up.inject(octets)
+        if inspector is None or not octets:
+            return
+        if inspector.passive:
+            if not waiting.has_ended:
+                self._up.inject(octets)
             inspector.see(octets, now)
-        elif octets and inspector is not None and inspector is not waiting:
+        elif not waiting.has_ended:
             self._up.inject(inspector.pass_on(octets, now))
-        elif octets:
-            self._up.inject(octets)
 
     def over(self, summary: RelaySummary, now: float) -> Summary | None:
         """Writes the last record of a WebSocket, if it became one."""
@@ -232,32 +256,54 @@ class _Stage:
     def pass_on(self, data: bytes, now: float) -> bytes:
         raise NotImplementedError  # pragma: no cover - each stage has its own
 
-    def _give_up(self) -> bytes:
-        self._tunnel.look_no_more(self)
-        return self.octets
-
 
 class _Question(_Stage):
     """The client's side until its first octets, or those behind a refused handshake, are known."""
 
     def pass_on(self, data: bytes, now: float) -> bytes:
         """See `wsproxy.net.filter.Inspector`."""
-        self.octets += data
-        if not self.octets.startswith(_METHOD[: len(self.octets)]):
-            return self._give_up()
-        end = self.octets.find(b"\r\n\r\n")
-        if end >= 0:
-            return self._tunnel.asked(self.octets, end + 4, now)
-        return b"" if len(self.octets) <= MAX_HEAD_BYTES else self._give_up()
+        blank = b""
+        if not self.octets:
+            # RFC 9112 §2.2 has servers ignore an empty line ahead of a request; others wait for it.
+            blank = data[: len(data) - len(data.lstrip(b"\r\n"))]
+        self.octets += data[len(blank) :]
+        return blank + self._pass_known(now)
+
+    def _pass_known(self, now: float) -> bytes:
+        octets = self.octets
+        line, has_ended, _rest = octets.partition(b"\n")
+        if not octets.startswith(_METHOD[: len(octets)]) or (has_ended and _VERSION not in line):
+            self._tunnel.look_no_more(self)
+            return octets
+        found = _HEAD_END.search(octets)
+        if found is not None:
+            return self._tunnel.asked(octets, found.end(), now)
+        if len(octets) <= MAX_HEAD_BYTES:
+            return b""
+        error = ClientProtocolError("a request head that is too large", status=431, row="T3")
+        return self._tunnel.give_up(self, error, now)
 
 
 class _Waiting(_Stage):
     """The client's side while the origin has not answered; clients wait, too (RFC 6455 §4.1)."""
 
+    has_ended = False
+    """Whether its octets are on their way already."""
+
     def pass_on(self, data: bytes, now: float) -> bytes:
         """See `wsproxy.net.filter.Inspector`."""
         self.octets += data
-        return b"" if len(self.octets) <= MAX_HEAD_BYTES else self._give_up()
+        if len(self.octets) <= MAX_HEAD_BYTES:
+            return b""
+        error = ClientProtocolError("too much ahead of the answer to a handshake", row="T10")
+        return self._tunnel.give_up(self, error, now)
+
+    def end(self, now: float) -> bytes:
+        """Nobody will say any more what these octets are; unjudged, they do not go on."""
+        self.has_ended = True
+        if self._tunnel.enforces:
+            self.octets = b""
+        return self.octets
 
 
 class _Answer(_Stage):
@@ -266,7 +312,11 @@ class _Answer(_Stage):
     def pass_on(self, data: bytes, now: float) -> bytes:
         """See `wsproxy.net.filter.Inspector`."""
         self.octets += data
-        end = self.octets.find(b"\r\n\r\n")
-        if end >= 0:
-            return self._tunnel.answered(self.octets, end + 4, now)
-        return b"" if len(self.octets) <= MAX_HEAD_BYTES else self._give_up()
+        found = _HEAD_END.search(self.octets)
+        if found is not None:
+            return self._tunnel.answered(self.octets, found.end(), now)
+        likely = self.octets.startswith(_ANSWER[: len(self.octets)])
+        if likely and len(self.octets) <= MAX_HEAD_BYTES:
+            return b""
+        error = UpstreamProtocolError("no answer to a WebSocket handshake")
+        return self._tunnel.give_up(self, error, now)

@@ -90,7 +90,9 @@ class WebSocket:
         for side, direction in ((Side.CLIENT, up), (Side.UPSTREAM, down)):
             reader = self._reader(side)
             if self._plan.enforces:
-                guard = Guard(self, side, reader, direction)
+                # Fragments and compression may add to what counts as a message.
+                held_bytes = 2 * self._recording.max_message_bytes + 1024
+                guard = Guard(self, side, reader, direction=direction, held_bytes=held_bytes)
                 self._guards[side] = direction.inspector = guard
             else:
                 direction.inspector = Tap(self, side, reader, direction)
