@@ -28,7 +28,7 @@ __all__ = ["Filter", "Inspection", "Inspector", "are_finishing", "attach"]
 
 # An Enum's member costs a descriptor call per look-up in Python 3.11.
 _SOURCE, _SINK, _TURN, _PAUSE = Step.SOURCE, Step.SINK, Step.TURN, Step.PAUSE
-_SINK_BROKE = Step.SINK_BROKE
+_SOURCE_BROKE, _SINK_BROKE = Step.SOURCE_BROKE, Step.SINK_BROKE
 
 
 class Inspector(Protocol):
@@ -71,6 +71,7 @@ class Filter:
         resume_at: when a paused pump goes on, or a finishing one is out of time, so
             that it has to be stepped; `math.inf` for all others.
         waking: for the engine: somebody will step it at `resume_at`.
+        other: the other direction's, where there is one.
     """
 
     __slots__ = (
@@ -80,12 +81,14 @@ class Filter:
         "_wake",
         "finishing",
         "inspector",
+        "other",
         "resume_at",
         "waking",
     )
 
     def __init__(self, pump: Pump, early: bytes, wake: Callable[[Pump], None]) -> None:
         self.inspector: Inspector | None = None
+        self.other: Filter | None = None
         self.resume_at = math.inf
         self.waking = False
         self._pump = pump
@@ -128,7 +131,7 @@ class Filter:
         pump = self._pump
         if self._early and (step := self._pass_early(now)) is not None:
             return step
-        blocked = pump.flush(now)
+        blocked = pump.flush(now) if pump.blocked else None
         if self.finishing:
             return self._step_finishing(blocked, now)
         if blocked is not None:
@@ -137,6 +140,10 @@ class Filter:
             self.resume_at = math.inf
         elif self.resume_at < math.inf:
             return _PAUSE
+        inspector = self.inspector
+        if inspector is not None and inspector.passive:
+            tapped = pump.tap(inspector.see, now)
+            return self._end(now) if tapped is None else tapped
         # One read a turn: what is done with it takes longer than a burst of others.
         data = pump.read()
         if isinstance(data, Step):
@@ -145,10 +152,11 @@ class Filter:
             return self._end(now)
         if (step := self._pass(data, now)) is not None:
             return step
+        if self.finishing:
+            return _TURN
         if self.resume_at < math.inf:
             return _PAUSE
-        more = pump.draining or len(data) == BUFFER_BYTES
-        return _TURN if more or self.finishing else _SOURCE
+        return _TURN if pump.draining or len(data) == BUFFER_BYTES else _SOURCE
 
     def _pass_early(self, now: float) -> Step | None:
         early, self._early, self._pump.blocked = self._early, b"", False
@@ -171,6 +179,8 @@ class Filter:
 
     def _end(self, now: float) -> Step:
         pump = self._pump
+        if pump.source_broken:
+            return _SOURCE_BROKE
         rest = b"" if self.inspector is None else self.inspector.end(now)
         self.inspector = None
         if (blocked := pump.take(rest, now)) is not None:
@@ -194,6 +204,8 @@ class Filter:
             data = pump.read()
             if data is _SOURCE and now < self.resume_at:
                 return _PAUSE
+            if data is _SOURCE_BROKE and not (self.other is not None and self.other.finishing):
+                return _SOURCE_BROKE
             if not data or isinstance(data, Step):
                 if self.inspector is not None:
                     self.inspector.end(now)
@@ -211,6 +223,7 @@ def attach(
     """Has `inspection` look into the two pumps of a relay, up and down."""
     up, down = (Filter(pump, first, wake) for pump, first in zip(pumps, early, strict=True))
     pumps[0].filter, pumps[1].filter = up, down
+    up.other, down.other = down, up
     inspection.attach(up, down)
 
 

@@ -25,6 +25,8 @@ import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wsproxy.net.filter import Filter
     from wsproxy.net.pipes import Pipe, PipePool
 
@@ -200,6 +202,38 @@ class Pump:
             return None
         self.blocked = True
         return self.flush(now)
+
+    def tap(self, see: Callable[[bytes, float], None], now: float) -> Step | None:
+        """For a filter, when nothing is held: one read goes on verbatim and is then seen.
+
+        Returns:
+            What to wait for; None at the end of the source's stream.
+        """
+        buffer = self._room.buffer
+        try:
+            size = self.source.recv_into(buffer)
+        except BlockingIOError:
+            return _SOURCE
+        except OSError:
+            return _SOURCE_BROKE
+        if not size:
+            return None
+        data = bytes(buffer[:size])
+        try:
+            sent = self.sink.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return _SINK_BROKE
+        self.delivered += sent
+        self.moved_at = now
+        if sent < size:
+            self._held = memoryview(data)[sent:]
+            self.blocked = True
+        see(data, now)
+        if sent < size:
+            return _SINK
+        return _TURN if size == BUFFER_BYTES or self.draining else _SOURCE
 
     def read(self) -> bytes | Step:
         """For a filter: what the source has, up to one buffer; ``b""`` at its end."""

@@ -105,7 +105,8 @@ class LineSink:
             return
         self._lines.append(line)
         self._waiting_bytes += len(line)
-        self._wake.set()
+        if len(self._lines) == 1:
+            self._wake.set()
 
     def statistics(self) -> SinkStatistics:
         """A snapshot of the counters."""
