@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,8 @@ from wsproxy.cli import main, tail
 from wsproxy.cli.tail import Follower, line_for
 from wsproxy.model import Side
 from wsproxy.protocol.messages import Message, Trouble
+
+ROOT = Path(__file__).parents[2]
 
 
 def talked() -> Talk:
@@ -54,10 +60,43 @@ def test_files_are_followed_as_they_grow_and_to_the_next(tmp_path: Path) -> None
         stream.write(b'ent":"b"}\n')
     second.write_bytes(b'{"event":"c"}\n')
     assert [record["event"] for record in follower.read()] == ["b", "c"]
-    follower.close()
     whole = Follower(first, from_start=True)
     assert [record["event"] for record in whole.read()] == ["old", "a", "b"]
-    whole.close()
+
+
+def test_a_line_that_is_half_written_at_the_start_is_read_in_whole(tmp_path: Path) -> None:
+    path = tmp_path / "capture-1.jsonl"
+    half = b'{"event":"b","text":"' + b"x" * 200_000
+    for before in (b"", b'{"event":"a"}\n'):
+        path.write_bytes(before + half)
+        follower = Follower(tmp_path, from_start=False)
+        with path.open("ab") as stream:
+            stream.write(b'"}\n')
+        assert [record["event"] for record in follower.read()] == ["b"]
+
+
+def test_a_file_in_the_place_of_another_is_read_from_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "capture-1.jsonl"
+    path.write_bytes(b'{"event":"old"}\n')
+    follower = Follower(path, from_start=False)
+    path.write_bytes(b'{"event":"a"}\n')
+    assert [record["event"] for record in follower.read()] == ["a"]
+
+
+def test_files_that_are_deleted_are_no_longer_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "capture-1.jsonl", tmp_path / "capture-2.jsonl"
+    second.write_bytes(b'{"event":"a"}\n')
+    follower = Follower(tmp_path, from_start=True)
+    # Deleted after it was listed.
+    monkeypatch.setattr(tail, "capture_files", lambda _source: [first, second])
+    assert [record["event"] for record in follower.read()] == ["a"]
+    monkeypatch.undo()
+    second.unlink()
+    assert list(follower.read()) == []
+    second.write_bytes(b'{"event":"b"}\n')
+    assert [record["event"] for record in follower.read()] == ["b"]
 
 
 def test_a_folder_without_files_is_waited_for(tmp_path: Path) -> None:
@@ -65,7 +104,6 @@ def test_a_folder_without_files_is_waited_for(tmp_path: Path) -> None:
     assert list(follower.read()) == []
     (tmp_path / "capture-1.jsonl").write_bytes(b'{"event":"a"}\n')
     assert [record["event"] for record in follower.read()] == ["a"]
-    follower.close()
 
 
 def test_what_is_there_is_shown_once_filtered_or_as_json(
@@ -95,3 +133,36 @@ def test_it_goes_on_until_it_is_interrupted(
     monkeypatch.setattr(tail.time, "sleep", pause)
     assert main(["tail", "--from", str(tmp_path)]) == 0
     assert capsys.readouterr().out.count("\n") == 6
+
+
+def test_json_is_safe_for_a_terminal_and_means_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "ü \x1b \x7f \x9b31m \u202e \U000e0041 \U0001f600"
+    record = {"event": "message", "text": said}
+    (tmp_path / "capture-1.jsonl").write_text(json.dumps(record, ensure_ascii=False) + "\n")
+    assert main(["tail", "--from", str(tmp_path), "--once", "--json"]) == 0
+    shown = capsys.readouterr().out.removesuffix("\n")
+    assert shown.isprintable()
+    assert "ü" in shown
+    assert json.loads(shown) == record
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_colours_are_for_terminals_and_honour_no_color(tmp_path: Path, no_color: str) -> None:
+    (tmp_path / "capture-1.jsonl").write_bytes(b"".join(talked().lines))
+    terminal, end = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "wsproxy", "tail", "--from", str(tmp_path), "--once"],
+        stdout=end,
+        cwd=ROOT,
+        env={**os.environ, "NO_COLOR": no_color},
+        timeout=30,
+        check=True,
+    )
+    os.close(end)
+    shown = os.read(terminal, 10_000)
+    os.close(terminal)
+    assert b"-> text 13 hello" in shown
+    assert (b"\x1b[36m" in shown) is (no_color == "")
+    assert b"\x1b[31m" not in shown

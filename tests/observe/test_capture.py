@@ -127,6 +127,55 @@ def test_without_room_for_the_next_file_the_present_one_stays(
     assert files_in(tmp_path)[-1].read_bytes() == b"b\n"
 
 
+def test_a_file_that_was_deleted_is_followed_by_the_next(tmp_path: Path) -> None:
+    one = capture(tmp_path / "captures")
+    one.write([b"a\n"])
+    files_in(tmp_path / "captures")[0].unlink()
+    one.write([b"b\n"])
+    assert [path.read_bytes() for path in files_in(tmp_path / "captures")] == [b"b\n"]
+    files_in(tmp_path / "captures")[0].unlink()
+    (tmp_path / "captures").rmdir()
+    one.write([b"c\n"])
+    one.close()
+    assert [path.read_bytes() for path in files_in(tmp_path / "captures")] == [b"c\n"]
+
+
+def test_a_process_with_the_number_of_the_last_one_starts_in_the_same_second(
+    tmp_path: Path,
+) -> None:
+    first, second = capture(tmp_path), capture(tmp_path)
+    first.write([b"a\n"])
+    second.write([b"b\n"])
+    first.close()
+    second.close()
+    assert [path.read_bytes() for path in files_in(tmp_path)] == [b"a\n", b"b\n"]
+
+
+def test_an_old_file_that_cannot_be_deleted_is_in_nobodys_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "capture-20200101T000000Z-1-000001.jsonl"
+    old.write_text("{}\n")
+    os.utime(old, (0, 0))
+
+    def forbidden(path: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "unlink", forbidden)
+    one = capture(tmp_path)
+    one.write([b"a\n"])
+    one.close()
+    assert files_in(tmp_path)[-1].read_bytes() == b"a\n"
+
+
+def test_without_a_size_to_rotate_at_one_file_takes_all(tmp_path: Path) -> None:
+    one = capture(tmp_path, rotate_bytes=0)
+    for _ in range(3):
+        one.write([b"a\n"])
+    one.close()
+    assert [path.read_bytes() for path in files_in(tmp_path)] == [b"a\n" * 3]
+
+
 def test_the_capture_itself_says_how_much_is_missing() -> None:
     assert json.loads(dropped_line(7, 1_700_000_000.5)) == {
         "event": "dropped",

@@ -92,6 +92,27 @@ def test_a_capture_without_the_beginning() -> None:
     assert har([b'{"event":"message","session":"x","time":"odd"}\n'])["entries"][0]["time"] == 0.0
 
 
+def test_messages_of_many_at_once_come_apart_again_in_order() -> None:
+    names, count = ["a", "b", "c"], 500
+    lines = [
+        json.dumps({"event": "message", "session": name, "text": f"{name}{number} " + "x" * 100})
+        for number in range(count)
+        for name in names
+    ]
+    log = har([line.encode() + b"\n" for line in lines])
+    assert [entry["_session"] for entry in log["entries"]] == names
+    for name, entry in zip(names, log["entries"], strict=True):
+        data = [message["data"].partition(" ")[0] for message in entry["_webSocketMessages"]]
+        assert data == [f"{name}{number}" for number in range(count)]
+
+
+def test_a_websocket_whose_end_is_wanted_has_an_entry() -> None:
+    log = har(captured(), lambda record: record.get("event") == "close")
+    (entry,) = log["entries"]
+    assert entry["request"]["url"] == "ws://chat.example/room?token=abc"
+    assert (entry["_webSocketMessages"], entry["_close"]["code"]) == ([], 1000)
+
+
 def test_counts_and_an_empty_capture() -> None:
     writer = HarWriter("1")
     for record in read_records(captured()):

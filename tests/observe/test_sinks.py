@@ -183,6 +183,85 @@ async def test_a_cancelled_sink_closes_its_destination() -> None:
     assert destination.closed
 
 
+class LittleRoom(FakeDestination):
+    """Takes so many octets, then is full."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def write(self, lines: list[bytes]) -> None:
+        size = sum(map(len, lines))
+        if size > self.room:
+            self.attempts += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.room -= size
+        super().write(lines)
+
+
+async def test_a_destination_with_a_little_room_takes_some_lines_each_once(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sinks, "_PART_BYTES", 250)
+    destination = LittleRoom(500)
+    sink = LineSink(destination)
+    for number in range(10):
+        sink.put_nowait(line(number))
+    sink.put_nowait(b"x" * 300 + b"\n")
+    nursery.start_soon(sink.run)
+    with trio.fail_after(10):
+        while destination.attempts < 4:
+            await trio.lowlevel.checkpoint()
+    assert destination.lines == [line(number) for number in range(4)]
+    assert sink.statistics() == SinkStatistics(written=4, dropped=0, waiting=7)
+    destination.room = 10_000
+    await sink.close()
+    assert destination.lines == [line(number) for number in range(10)] + [b"x" * 300 + b"\n"]
+    assert [len(lines) for lines in destination.writes] == [2, 2, 2, 2, 2, 1]
+    assert sink.statistics() == SinkStatistics(written=11, dropped=0, waiting=0)
+
+
+def told(count: int) -> bytes:
+    return b"%d dropped\n" % count
+
+
+async def test_what_was_dropped_is_told_among_the_lines_and_counts_as_none(
+    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    destination = LittleRoom(0)
+    sink = LineSink(destination, name="capture", max_waiting_bytes=250, told=told)
+    for number in range(5):
+        sink.put_nowait(line(number))
+    nursery.start_soon(sink.run)
+    with trio.fail_after(10):
+        while not destination.attempts:
+            await trio.lowlevel.checkpoint()
+        # Room for the lines and not for the count, which is tried again and has grown.
+        destination.room = 200
+        while destination.room:
+            await trio.lowlevel.checkpoint()
+        before = destination.attempts
+        while destination.attempts == before:
+            await trio.lowlevel.checkpoint()
+        sink.put_nowait(b"x" * 300)
+        destination.room = 1000
+        await sink.close()
+    assert destination.lines == [line(0), line(1), told(4)]
+    assert sink.statistics() == SinkStatistics(written=2, dropped=4, waiting=0)
+    assert errors(caplog)[-1] == "capture: 4 records were dropped"
+
+
+async def test_what_was_dropped_and_never_told_is_lost_with_the_last_lines(
+    nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    sink = LineSink(LittleRoom(0), max_waiting_bytes=250)
+    for number in range(5):
+        sink.put_nowait(line(number))
+    nursery.start_soon(sink.run)
+    await sink.close()
+    assert errors(caplog)[-1] == "access log: the last 5 records are lost"
+
+
 # ---------------------------------------------------------------- files
 
 

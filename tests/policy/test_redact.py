@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wsproxy.policy.json_text import TooDeep
 from wsproxy.policy.redact import Redactor, compile_redactor
 
 KEY = b"k" * 32
@@ -124,6 +125,17 @@ def test_a_value_too_deep_to_be_written_is_gone_all_the_same() -> None:
         text = '{"pin":' + "[" * depth + '"secret"' + "]" * depth + "}"
         assert "secret" not in redactor(paths=["$.pin"]).text(text)
         assert "secret" not in redactor(paths=["$..*"]).text(text)
+
+
+def test_a_value_that_cannot_be_written_is_gone_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(value: object) -> str:
+        raise TooDeep("nested too deeply")
+
+    # Whether this happens depends on how much of the stack is in use.
+    monkeypatch.setattr("wsproxy.policy.redact.dump_json", fail)
+    assert redactor(paths=["$.pin"]).text('{"pin":[1]}') == f'{{"pin":"{mark("")}"}}'
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def _tokens(text: str) -> list[_Token]:
         if match is None:
             raise _fault(text.index('"', at), "this quote is not closed; add '\"'")
         start = match.start() + len(match[0]) - len(match[0].lstrip())
-        if match.end() < end and text[match.end()] == '"':
+        if not match["paren"] and text.startswith('"', match.end(), end):
             if not _CLOSED.match(text, match.end()):
                 raise _unclosed(match.end())
             raise _fault(match.end(), "a quote in the middle of a word; add a space or quote all")
