@@ -18,7 +18,7 @@ UV ?= uv
 bin := .venv/bin
 pip := $(bin)/pip --disable-pip-version-check --no-input -q install --require-hashes
 
-.PHONY: help run test coverage check format goals conformance bench fuzz image-test requirements setup-system clean differential ssrf conformance
+.PHONY: help run test coverage check format goals conformance bench fuzz image-test requirements setup-system clean differential ssrf
 
 help:
 	@echo 'make run           set up .venv and serve the embedded default on 127.0.0.1:8080'
@@ -31,7 +31,6 @@ help:
 	@echo 'make bench         measure wsproxy side by side with other proxies'
 	@echo 'make fuzz          run every fuzz target for FUZZ_SECONDS=30 seconds'
 	@echo 'make differential  send a million mutated requests past a strict reader (goal G2)'
-	@echo 'make conformance   compare Autobahn through the proxy with Autobahn direct (goal G3)'
 	@echo 'make ssrf          judge a million random spellings of hosts (goal G16)'
 	@echo 'make image-test    build the container image, run it and drive it with curl'
 	@echo 'make requirements  pin requirements/*.txt again from requirements/*.in'
@@ -117,9 +116,6 @@ fuzz: .venv/.dev
 
 differential: .venv/.dev
 	@$(bin)/python -m tests.differential $(ARGS)
-
-conformance: .venv/.dev
-	@$(bin)/python -m tests.conformance $(ARGS)
 
 ssrf: .venv/.dev
 	@$(bin)/python -m tests.ssrf.spellings --count 1000000 --seed 1

@@ -4,6 +4,9 @@
  *
  *   bulk     the origin sends as fast as the client takes it, in every tunnel
  *   echo     64 octets there and back, again and again, in every tunnel
+ *   ws       the same as WebSocket messages: a handshake in every tunnel, then a masked
+ *            text message there and an unmasked one back
+ *   wsabs    the same without CONNECT: the handshake is a request in absolute-form
  *   connect  TUNNELS at a time: connect, CONNECT, 64 octets there and back, reset, next
  *   idle     opens TUNNELS, says so on stdout, and holds them until stdin ends
  *
@@ -13,7 +16,9 @@
  * One line of key=value: `work` and `seconds` of the measured part (without the
  * first 0.3 s), `total_work` of the whole run, for whoever counts the proxy's
  * processor time from outside; failed; latencies in microseconds.  The unit of
- * work is an octet in bulk and a round trip elsewhere.
+ * work is an octet in bulk and a round trip elsewhere.  In ws and wsabs the origin
+ * unmasks what it gets, and the client looks at every octet of what comes back: a
+ * message that is not what was said is a failure.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -31,28 +36,40 @@
 #define WARM_UP_S 0.3
 #define PING 64             /* octets of one echo */
 #define CHUNK (256 * 1024)  /* octets of one bulk write */
+#define FRAME (2 + PING)    /* of the origin: opcode, length, payload */
+#define MASKED (6 + PING)   /* of a client: its key stands in front of the payload */
 #define TURNS 8             /* reads or writes before the next socket has its turn */
 #define MAX_LATENCIES 2000000
 
 enum kind { LISTENER, ORIGIN, STDIN, CLIENT };
-enum phase { CONNECTING, ASKED, OPEN };
+enum phase { CONNECTING, ASKED, SHAKING, OPEN };
 
 struct peer {
   enum kind kind;
   int fd;
   enum phase phase;
   int sends;        /* an origin that was asked for bulk */
-  size_t got;       /* of the head, then of the echo */
+  size_t got;       /* of the head, then of the echo or the frame */
   double began;
   char head[512];
 };
 
-static enum { BULK = 'b', ECHO = 'e', CONNECT = 'c', IDLE = 'i' } mode;
+static const char *const names[] = {"bulk", "echo", "connect", "idle", "ws", "wsabs"};
+static enum { BULK, ECHO, CONNECT, IDLE, WS, WSABS, MODES } mode;
 static int poller, proxy_port, origin_port, still_to_start, waiting_for_stdin;
-static char request[1024], data[CHUNK], sink[1 << 20];
+static char request[1024], handshake[1024], data[CHUNK], sink[1 << 20];
+static unsigned char said[MASKED], heard[FRAME];
 static unsigned long long work, opened, failed;
 static double *latencies;
 static size_t latency_count;
+
+/* RFC 6455 section 1.3: what the key of its example is answered with. */
+#define KEY "dGhlIHNhbXBsZSBub25jZQ=="
+#define ACCEPT "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+#define ASK "Upgrade: websocket\r\nConnection: Upgrade\r\n" \
+            "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n"
+#define AGREE "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n" \
+              "Connection: Upgrade\r\n" ACCEPT "\r\n\r\n"
 
 static double now(void) {
   struct timespec t;
@@ -116,7 +133,9 @@ static void say(struct peer *p, const void *octets, size_t length) {
   if (send(p->fd, octets, length, MSG_NOSIGNAL) != (ssize_t)length) p->got = 0;
 }
 
-/* The tunnel stands. */
+static int speaks_websocket(void) { return mode == WS || mode == WSABS; }
+
+/* The tunnel stands, and the WebSocket in it. */
 static void begin(struct peer *p) {
   opened++;
   p->phase = OPEN;
@@ -124,6 +143,15 @@ static void begin(struct peer *p) {
   if (mode != CONNECT) p->began = now();
   if (mode == BULK) say(p, "B", 1);
   if (mode == ECHO || mode == CONNECT) say(p, data, PING);
+  if (speaks_websocket()) say(p, said, MASKED);
+  wait_for(p, EPOLLIN);
+}
+
+static void ask(struct peer *p, const char *what, enum phase next) {
+  p->phase = next;
+  p->got = 0;
+  memset(p->head, 0, sizeof p->head);
+  say(p, what, strlen(what));
   wait_for(p, EPOLLIN);
 }
 
@@ -132,10 +160,9 @@ static void connected(struct peer *p) {
   socklen_t length = sizeof error;
   getsockopt(p->fd, SOL_SOCKET, SO_ERROR, &error, &length);
   if (error) { fail(p); return; }
-  if (!proxy_port) { begin(p); return; }
-  p->phase = ASKED;
-  say(p, request, strlen(request));
-  wait_for(p, EPOLLIN);
+  if (speaks_websocket() && (mode == WSABS || !proxy_port)) ask(p, handshake, SHAKING);
+  else if (!proxy_port) begin(p);
+  else ask(p, request, ASKED);
 }
 
 static void answered(struct peer *p) {
@@ -144,8 +171,16 @@ static void answered(struct peer *p) {
   if (n <= 0) { fail(p); return; }
   p->got += n;
   if (!strstr(p->head, "\r\n\r\n")) return;
-  if (strncmp(p->head + 8, " 200", 4)) { fail(p); return; }
-  begin(p);
+  if (p->phase == SHAKING) {
+    if (strncmp(p->head + 8, " 101", 4) || !strcasestr(p->head, ACCEPT)) fail(p);
+    else begin(p);
+  } else if (strncmp(p->head + 8, " 200", 4)) {
+    fail(p);
+  } else if (mode == WS) {
+    ask(p, handshake, SHAKING);
+  } else {
+    begin(p);
+  }
 }
 
 static void take_bulk(struct peer *p) {
@@ -157,15 +192,19 @@ static void take_bulk(struct peer *p) {
   }
 }
 
+static void note_round_trip(struct peer *p) {
+  work++;
+  if (latency_count < MAX_LATENCIES) latencies[latency_count++] = now() - p->began;
+  p->got = 0;
+}
+
 static void take_echo(struct peer *p) {
   ssize_t n = recv(p->fd, sink, PING, 0);
   if (n < 0 && errno == EAGAIN) return;
   if (n <= 0) { fail(p); return; }
   p->got += n;
   if (p->got < PING) return;
-  work++;
-  if (latency_count < MAX_LATENCIES) latencies[latency_count++] = now() - p->began;
-  p->got = 0;
+  note_round_trip(p);
   if (mode == ECHO) {
     p->began = now();
     say(p, data, PING);
@@ -177,11 +216,24 @@ static void take_echo(struct peer *p) {
   start_client();
 }
 
+static void take_message(struct peer *p) {
+  ssize_t n = recv(p->fd, p->head + p->got, FRAME - p->got, 0);
+  if (n < 0 && errno == EAGAIN) return;
+  if (n <= 0) { fail(p); return; }
+  p->got += n;
+  if (p->got < FRAME) return;
+  if (memcmp(p->head, heard, FRAME)) { fail(p); return; }
+  note_round_trip(p);
+  p->began = now();
+  say(p, said, MASKED);
+}
+
 static void client(struct peer *p) {
   if (p->phase == CONNECTING) connected(p);
-  else if (p->phase == ASKED) answered(p);
+  else if (p->phase == ASKED || p->phase == SHAKING) answered(p);
   else if (mode == BULK) take_bulk(p);
   else if (mode == IDLE) fail(p); /* nobody speaks here: it is the end */
+  else if (speaks_websocket()) take_message(p);
   else take_echo(p);
 }
 
@@ -191,7 +243,38 @@ static void accept_all(struct peer *p) {
     add(tuned(fd), ORIGIN, EPOLLIN);
 }
 
+/* The origin's end of a WebSocket: says back what the message says, whatever its key. */
+static void echo_message(struct peer *p) {
+  unsigned char *frame = (unsigned char *)p->head, back[FRAME] = {0x81, PING};
+  ssize_t n = recv(p->fd, p->head + p->got, MASKED - p->got, 0);
+  if (n < 0 && errno == EAGAIN) return;
+  if (n <= 0) { end(p); return; }
+  p->got += n;
+  if (p->got < MASKED) return;
+  p->got = 0;
+  if (frame[0] != 0x81 || frame[1] != (0x80 | PING)) { end(p); return; }
+  for (int i = 0; i < PING; i++) back[2 + i] = frame[6 + i] ^ frame[2 + (i & 3)];
+  say(p, back, FRAME);
+}
+
+static void agree(struct peer *p) {
+  ssize_t n = recv(p->fd, p->head + p->got, sizeof p->head - 1 - p->got, 0);
+  if (n < 0 && errno == EAGAIN) return;
+  if (n <= 0) { end(p); return; }
+  p->got += n;
+  if (!strstr(p->head, "\r\n\r\n")) return;
+  if (!strstr(p->head, KEY)) { end(p); return; }
+  p->phase = OPEN;
+  p->got = 0;
+  say(p, AGREE, strlen(AGREE));
+}
+
 static void origin(struct peer *p) {
+  if (speaks_websocket()) {
+    if (p->phase == OPEN) echo_message(p);
+    else agree(p);
+    return;
+  }
   if (p->sends) {
     for (int turn = 0; turn < TURNS; turn++) {
       if (send(p->fd, data, sizeof data, MSG_NOSIGNAL) > 0) continue;
@@ -230,6 +313,27 @@ static void listen_as_origin(void) {
   add(fd, LISTENER, EPOLLIN);
 }
 
+/* What clients say, with the origin's port and the credentials. */
+static void write_requests(const char *credentials) {
+  char host[64], fields[512] = "";
+  snprintf(host, sizeof host, "127.0.0.1:%d", origin_port);
+  if (credentials)
+    snprintf(fields, sizeof fields, "Proxy-Authorization: Basic %s\r\n", credentials);
+  snprintf(request, sizeof request, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", host, host,
+           fields);
+  if (mode == WSABS)
+    snprintf(handshake, sizeof handshake, "GET http://%s/ HTTP/1.1\r\nHost: %s\r\n" ASK "%s\r\n",
+             host, host, fields);
+  else
+    snprintf(handshake, sizeof handshake, "GET / HTTP/1.1\r\nHost: %s\r\n" ASK "\r\n", host);
+  const unsigned char front[] = {0x81, 0x80 | PING, 0x37, 0xfa, 0x21, 0x3d};
+  memcpy(said, front, sizeof front);
+  for (int i = 0; i < PING; i++) said[6 + i] = data[i] ^ front[2 + (i & 3)];
+  heard[0] = 0x81;
+  heard[1] = PING;
+  memcpy(heard + 2, data, PING);
+}
+
 static void turn(int timeout_ms) {
   struct epoll_event events[512];
   int n = epoll_wait(poller, events, 512, timeout_ms);
@@ -243,11 +347,14 @@ static void turn(int timeout_ms) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 5 || !strchr("beci", argv[1][0])) {
-    fputs("usage: load bulk|echo|connect|idle PROXY_PORT TUNNELS SECONDS [CREDENTIALS]\n", stderr);
+  mode = MODES;
+  for (int i = 0; argc >= 5 && i < MODES; i++)
+    if (!strcmp(argv[1], names[i])) mode = i;
+  if (mode == MODES) {
+    fputs("usage: load MODE PROXY_PORT TUNNELS SECONDS [CREDENTIALS]\n"
+          "MODE is bulk, echo, connect, idle, ws or wsabs\n", stderr);
     return 2;
   }
-  mode = argv[1][0];
   proxy_port = atoi(argv[2]);
   unsigned long long tunnels = still_to_start = atoi(argv[3]);
   struct rlimit files;
@@ -258,11 +365,7 @@ int main(int argc, char **argv) {
   memset(data, 'E', sizeof data);
   poller = epoll_create1(0);
   listen_as_origin();
-  int n = snprintf(request, sizeof request, "CONNECT 127.0.0.1:%d HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n",
-                   origin_port, origin_port);
-  if (argc > 5)
-    n += snprintf(request + n, sizeof request - n, "Proxy-Authorization: Basic %s\r\n", argv[5]);
-  snprintf(request + n, sizeof request - n, "\r\n");
+  write_requests(argc > 5 ? argv[5] : NULL);
   if (mode == IDLE) {
     add(0, STDIN, EPOLLIN);
     waiting_for_stdin = 1;

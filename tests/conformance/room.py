@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.conformance.child import start_module
 from tests.support.proxy_process import start_proxy
 
-__all__ = ["MODES", "start_echo", "start_way"]
+__all__ = ["MODES", "count_inspected", "start_echo", "start_way"]
 
 MODES = ("off", "metadata", "log", "enforce")
 
@@ -23,7 +23,7 @@ policy:
 """
 _INSPECTION = """
 inspection:
-  capture: {directory: captures}
+  capture: {directory: captures, payload: 1KiB}  # all of each message would be 30 GB
   message_rules:
     never:
       - name: never
@@ -62,8 +62,16 @@ def start_way(way: str, mode: str, target_port: int, directory: Path) -> Iterato
         AssertionError: the proxy did not start.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    with (
-        start_proxy(_config(mode), directory) as proxy,
-        start_module("tests.conformance.way", way, str(proxy.port), str(target_port)) as port,
-    ):
-        yield port
+    with start_proxy(_config(mode), directory) as proxy:
+        with start_module("tests.conformance.way", way, str(proxy.port), str(target_port)) as port:
+            yield port
+        proxy.terminate()  # its capture files are whole
+
+
+def count_inspected(directory: Path) -> int:
+    """How many WebSockets the stopped proxy of `start_way` looked into, by its capture files."""
+    opened = 0
+    for path in directory.glob("captures/capture-*.jsonl"):
+        with path.open("rb") as lines:
+            opened += sum(line.startswith(b'{"event":"open"') for line in lines)
+    return opened

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.room import MODES, start_echo, start_way
+from tests.conformance.room import MODES, count_inspected, start_echo, start_way
 from tests.conformance.verdict import Verdict, compare, run_cases
 from tests.conformance.way import WAYS
 
@@ -106,6 +106,7 @@ def test_through_the_proxy_every_verdict_is_the_same(
 ) -> None:
     with start_way(way, mode, origin, tmp_path) as port:
         assert compare(direct, _play(port)) == []
+    assert count_inspected(tmp_path) == (0 if mode == "off" else len(CASES))
 
 
 def test_a_verdict_that_differs_is_noticed(direct: dict[str, Verdict]) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import trio
 
-from wsproxy.observe import sinks
 from wsproxy.observe.capture import CaptureFiles, dropped_line
 from wsproxy.observe.sinks import LineSink
 
@@ -60,9 +59,8 @@ def numbers(found: list[dict[str, object]]) -> list[object]:
 
 
 async def test_g9_a_full_disk_costs_records_that_are_counted_and_nothing_else(
-    disk: Path, monkeypatch: pytest.MonkeyPatch
+    disk: Path,
 ) -> None:
-    monkeypatch.setattr(sinks, "_RETRY_S", 0.05)
     ballast = disk / "ballast"
     ballast.write_bytes(bytes(DISK_BYTES // 2))
     files = CaptureFiles(disk, rotate_bytes=1 << 30, keep_s=1e9, clock=lambda: AT)

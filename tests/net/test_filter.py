@@ -535,7 +535,8 @@ def pausing(relay: list[Watched], pause_s: float) -> Hold:
     """Passes everything on and pauses after each read."""
 
     def decide(data: bytes) -> bytes:
-        relay[0].up.pause(trio.current_time() + pause_s)
+        if data:
+            relay[0].up.pause(trio.current_time() + pause_s)
         return data
 
     return Hold(decide)
@@ -559,6 +560,69 @@ async def test_a_paused_source_waits_and_goes_on_by_itself(
         relay.client.shutdown(socket.SHUT_WR)
         assert await receive_all(relay.upstream) == b"4"
         assert trio.current_time() - began >= 10
+
+
+async def test_what_was_kept_back_goes_on_behind_the_pause(
+    engine: Engine, autojump_clock: MockClock
+) -> None:
+    kept: list[bytes] = []
+
+    def decide(data: bytes) -> bytes:
+        if data:
+            kept.append(data)
+            relay.up.pause(trio.current_time() + 5)
+            return b""
+        return kept.pop()
+
+    with watched(engine, Hold(decide)) as relay:
+        began = trio.current_time()
+        await send_all(relay.client, b"late")
+        assert await receive(relay.upstream, 4) == b"late"
+        assert 5 <= trio.current_time() - began < 6.1
+
+
+async def test_a_pause_may_begin_while_nothing_comes(
+    engine: Engine, autojump_clock: MockClock
+) -> None:
+    with watched(engine, Hold(lambda data: data or b"late")) as relay:
+        await relay.attached.wait()
+        await wait_all_tasks_blocked()
+        began = trio.current_time()
+        relay.up.pause(began + 5)
+        assert await receive(relay.upstream, 4) == b"late"
+        assert 5 <= trio.current_time() - began < 6.1
+
+
+async def test_what_goes_on_behind_a_pause_may_be_the_last_word(
+    engine: Engine, autojump_clock: MockClock
+) -> None:
+    def decide(data: bytes) -> bytes:
+        if data:
+            relay.up.pause(trio.current_time() + 5)
+        else:
+            relay.up.inject(b"bye")
+            relay.up.finish(trio.current_time() + 2)
+        return b""
+
+    with watched(engine, Hold(decide)) as relay:
+        began = trio.current_time()
+        await send_all(relay.client, b"late")
+        assert await receive_all(relay.upstream) == b"bye"
+        assert 5 <= trio.current_time() - began < 6.1
+
+
+async def test_what_goes_on_behind_a_pause_waits_for_a_slow_sink(
+    engine: Engine, autojump_clock: MockClock
+) -> None:
+    def decide(data: bytes) -> bytes:
+        if data:
+            relay.up.pause(trio.current_time() + 5)
+        return b"" if data else bytes(4 * 1024 * 1024)
+
+    with watched(engine, Hold(decide), small=True) as relay:
+        await send_all(relay.client, b"late")
+        relay.client.shutdown(socket.SHUT_WR)
+        assert len(await receive_all(relay.upstream)) == 4 * 1024 * 1024
 
 
 async def test_a_pause_is_no_barrier_to_the_other_direction(

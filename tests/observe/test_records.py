@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from wsproxy.model import CloseReason, Peer, Side
 from wsproxy.observe.exchange import Exchange
 from wsproxy.observe.records import FORMATS, format_combined, format_json, format_squid
+from wsproxy.observe.summary import Summary
 
 AT, NOW = 1_700_000_000.1239, 12.5
 KEYS = [
@@ -84,6 +85,35 @@ def test_json_has_null_for_what_is_not_known() -> None:
     durations = record["durations_ms"]
     assert {key for key, value in durations.items() if value is not None} == {"total"}
     assert (record["event"], record["bytes_up"], record["bytes_down"]) == ("open", 0, 0)
+
+
+@pytest.mark.parametrize("inner", [None, "ws://x.test:443/chat"])
+def test_json_says_how_a_websocket_went(inner: str | None) -> None:
+    exchange = full()
+    exchange.inner = inner
+    exchange.websocket = Summary(
+        messages_up=1,
+        messages_down=2,
+        code=1008,
+        clean=False,
+        closed_by=Side.PROXY,
+        pings_unanswered=3,
+        label="json-rpc",
+        trouble=None,
+    )
+    record = json.loads(format_json("access", exchange, AT, NOW))
+    assert list(record) == [*KEYS, "websocket"]
+    assert record["websocket"] == {
+        "url": inner,
+        "messages_up": 1,
+        "messages_down": 2,
+        "code": 1008,
+        "clean": False,
+        "closed_by": "proxy",
+        "pings_unanswered": 3,
+        "label": "json-rpc",
+        "trouble": None,
+    }
 
 
 @given(st.text(), st.text(), st.text())

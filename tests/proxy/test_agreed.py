@@ -68,6 +68,7 @@ def test_without_subprotocol_and_extensions() -> None:
         (SWITCH[1:], Plan(), "without Upgrade"),
         (SWITCH[:2], Plan(), "does not fit the key"),
         ((*SWITCH, (OFFER[0], b"a b")), Plan("enforce"), "odd extensions"),
+        ((*SWITCH, OFFER), Plan("enforce", extensions="strip"), "was not offered"),
         ((*SWITCH, (OFFER[0], b"x-a, x-b")), Plan("enforce"), "cannot be judged: x-a, x-b"),
     ],
 )

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from tests.proxy.inspected import (
     client_says,
@@ -13,7 +19,14 @@ from tests.proxy.inspected import (
     switched,
 )
 from tests.support.wire import Wire
+from wsproxy.observe.conversation import Opening
+from wsproxy.policy.messages import MessageRuleSpec, compile_message_rules
+from wsproxy.protocol.deflate import Agreement
 from wsproxy.protocol.frames import parse_close, parse_header, unmask
+from wsproxy.protocol.labels import Labeller
+from wsproxy.proxy.guard import Guard
+from wsproxy.proxy.plans import Plan, Recording
+from wsproxy.proxy.websocket import Agreed, WebSocket
 
 NO_CARDS = '{name: no-cards, direction: client, opcode: text, matches: "4[0-9]{3}", action: close}'
 
@@ -309,3 +322,196 @@ async def test_octet_by_octet(tmp_path: Path) -> None:
         await client.sends_bytewise(good + client_says(1, b"4111"))
         await origin.expects(good)
         assert (await close_heard(origin))[0] == 1008
+
+
+# ---------------------------------------------------------------- in time
+
+
+async def test_silent_peers_are_not_waited_for_beyond_the_linger(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with inspecting(tmp_path, "enforce", rules=NO_CARDS) as one:
+        client, origin = await switched(one)
+        began = trio.current_time()
+        await client.sends(client_says(1, b"4111"))
+        assert (await close_heard(origin))[0] == (await close_heard(client))[0] == 1008
+        await origin.ends()
+        await client.ends()
+        await one.door.access()
+        assert 2 <= trio.current_time() - began < 4
+
+
+async def test_an_upstream_that_does_not_answer_for_the_client_has_five_seconds(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with inspecting(tmp_path, "enforce", rules=NO_CARDS) as one:
+        client, origin = await switched(one)
+        began = trio.current_time()
+        await client.sends(b"\x81\x02hi")
+        assert (await close_heard(origin))[0] == 1002
+        await origin.sends(origin_says(1, b"good"))
+        await client.expects(origin_says(1, b"good"))
+        assert (await close_heard(client))[0] == 1002
+        assert 5 <= trio.current_time() - began < 7
+        await one.door.access()
+        assert trio.current_time() - began < 10
+
+
+async def test_an_upstream_stuck_in_a_frame_does_not_keep_the_relay(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with inspecting(tmp_path, "enforce", rules=NO_CARDS) as one:
+        client, origin = await switched(one)
+        await origin.sends(origin_says(2, b"abcdefgh")[:5])
+        await client.reads(5)
+        began = trio.current_time()
+        await client.sends(client_says(1, b"4111"))
+        await client.ends()
+        await one.door.access()
+        assert trio.current_time() - began < 7
+
+
+async def test_a_client_that_does_not_read_does_not_keep_the_relay(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with inspecting(tmp_path, "enforce", rules=NO_CARDS) as one:
+        client, origin = await switched(one)
+        frame = origin_says(2, bytes(1 << 20))
+        with trio.move_on_after(1):
+            for _ in range(64):
+                await origin.sends(frame)
+        began = trio.current_time()
+        await client.sends(client_says(1, b"4111"))
+        (record,) = await one.door.access()
+        assert trio.current_time() - began < 10
+    assert (record["closed_by"], record["reason"]) == ("proxy", "policy")
+
+
+async def test_a_throttled_message_waits_and_so_does_what_came_with_it(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    rules = "{name: calm, direction: client, opcode: text, rate: 1/s, action: throttle}"
+    frames = [client_says(1, b"%d" % number) for number in range(5)]
+    bye = client_says(8, b"\x03\xe8")
+    async with inspecting(tmp_path, "enforce", rules=rules) as one:
+        client, origin = await switched(one)
+        await client.sends(b"".join(frames) + client_says(9) + bye)
+        came_at = []
+        for frame in frames:
+            await origin.expects(frame)
+            came_at.append(trio.current_time())
+        await origin.expects(client_says(9) + bye)
+    waits = [after - before for before, after in itertools.pairwise(came_at)]
+    assert all(0.9 <= wait < 2.1 for wait in waits)
+
+
+async def test_a_message_that_waits_gives_way_to_a_close(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    rules = "{name: calm, direction: client, opcode: text, rate: 1/s, action: throttle}"
+    no = "{name: no, direction: upstream, matches: no, action: close}"
+    async with inspecting(tmp_path, "enforce", rules=f"{rules}, {no}") as one:
+        client, origin = await switched(one)
+        await client.sends(client_says(1, b"a") * 3)
+        await origin.expects(client_says(1, b"a"))
+        await origin.sends(origin_says(1, b"no"))
+        assert (await close_heard(origin))[0] == (await close_heard(client))[0] == 1008
+        await origin.ends()
+
+
+async def test_the_stream_view_shows_parts_of_what_is_held(tmp_path: Path) -> None:
+    async with inspecting(tmp_path, "enforce", rules=NO_CARDS) as one:
+        plans = one.door.runtime.plans
+        recording = replace(plans.recording, view="stream")
+        one.door.runtime = replace(one.door.runtime, plans=replace(plans, recording=recording))
+        client, origin = await switched(one)
+        frames = client_says(1, b"ab", fin=False) + client_says(0, b"cd")
+        await client.sends(frames)
+        await origin.expects(frames)
+    assert [(each["text"], each["final"]) for each in one.of("chunk")] == [
+        ("ab", False),
+        ("cd", True),
+    ]
+
+
+# ---------------------------------------------------------------- without a network
+
+
+class Line:
+    """Stands for a filter: what is put into the sink's stream, and when it ends."""
+
+    def __init__(self) -> None:
+        self.inspector: Guard | None = None
+        self.sink = b""
+        self.ends_by: float | None = None
+
+    def inject(self, data: bytes) -> None:
+        assert self.ends_by is None
+        self.sink += data
+
+    def finish(self, by: float) -> None:
+        self.ends_by = by
+
+    def carries(self, data: bytes) -> None:
+        """Octets come from the source."""
+        assert self.inspector is not None
+        passed = self.inspector.pass_on(data, 0.0)
+        self.sink += passed
+
+
+def guarded(*unknown: str) -> tuple[Line, Line, list[bytes]]:
+    """Both directions of an enforced WebSocket, and what is recorded."""
+    opening = Opening("s", "c", None, "h", 80, "ws://h/", "r", "enforce")
+    agreed = Agreed(opening, Agreement(None, unknown), Labeller(None, "/", offered=()))
+    spec = MessageRuleSpec("no", "close", opcode="text", matches="4[0-9]{3}")
+    plan = Plan("enforce", compile_message_rules([spec], {}))
+    lines: list[bytes] = []
+    websocket = WebSocket(plan, Recording(put=lines.append, clock=lambda: 0.0), agreed, 0.0)
+    up, down = Line(), Line()
+    websocket.attach(up, down)  # type: ignore[arg-type]
+    return up, down, lines
+
+
+def test_what_cannot_be_decoded_cannot_be_judged() -> None:
+    up, down, _lines = guarded("x-private")
+    up.carries(client_says(1, b"hello"))
+    header = parse_header(up.sink)
+    assert header is not None
+    assert parse_close(unmask(up.sink[header.size :], header.key)) == (
+        1008,
+        "unknown extension x-private",
+    )
+    assert (up.ends_by, down.ends_by) == (5.0, None)
+
+
+PAYLOAD = st.sampled_from([b"", b"a", b"hello", bytes(125), bytes(126), bytes(70_000)])
+OPCODE = st.sampled_from([1, 2, 9, 10])
+
+
+@given(
+    st.lists(st.tuples(OPCODE, PAYLOAD, st.integers(1, 3)), max_size=8),
+    st.lists(st.integers(1, 300), max_size=20),
+    st.booleans(),
+)
+def test_what_is_allowed_passes_whole_whatever_pieces_it_comes_in(
+    messages: list[tuple[int, bytes, int]], sizes: list[int], from_client: bool
+) -> None:
+    says = client_says if from_client else origin_says
+    octets = b""
+    for opcode, payload, fragments in messages:
+        if opcode >= 8:
+            octets += says(opcode, payload[:125])
+            continue
+        for number in range(fragments):
+            final = number == fragments - 1
+            octets += says(0 if number else opcode, payload, fin=final)
+    up, down, lines = guarded()
+    line = up if from_client else down
+    at = 0
+    for size in [*sizes, len(octets)]:
+        line.carries(octets[at : at + size])
+        at += size
+        assert octets.startswith(line.sink)
+    assert line.sink == octets
+    assert line.ends_by is None
+    assert len(lines) == 1 + len(messages)

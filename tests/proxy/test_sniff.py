@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.proxy.inspected import (
+    Inspected,
     client_says,
     connect,
     handshake,
@@ -15,6 +16,7 @@ from tests.proxy.inspected import (
     switch,
     switched,
 )
+from tests.support.door import open_door
 
 
 async def test_a_handshake_in_a_tunnel_becomes_a_websocket(tmp_path: Path) -> None:
@@ -227,6 +229,7 @@ async def test_a_refused_handshake_is_a_403_and_the_origin_hears_nothing(tmp_pat
         await client.ends()
         client.closes()
         await origin.ends()
+        origin.closes()
         (record,) = await one.door.access()
     assert (record["status"], record["verdict"], record["error"]) == (
         403,
@@ -372,3 +375,25 @@ async def test_with_off_nobody_looks(tmp_path: Path) -> None:
     async with inspecting(tmp_path, "off") as one:
         await switched(one)
     assert one.records == []
+
+
+async def test_the_rule_of_the_handshake_decides_who_looks(tmp_path: Path) -> None:
+    config = """
+policy:
+  rules:
+    - {name: quiet, action: allow, when: {paths: "/quiet"}, websocket: off}
+    - {name: tunnels, action: allow, when: {methods: [CONNECT, GET]}, websocket: metadata}
+"""
+    async with open_door(tmp_path, config) as door:
+        one = Inspected(door)
+        for path, rule in ((b"/quiet", "quiet"), (b"/loud", "tunnels")):
+            client, origin = await connect(one)
+            await client.sends(handshake(path))
+            await origin.expects(handshake(path))
+            await origin.sends(switch())
+            await client.expects(switch())
+            origin.closes()
+            await client.ends()
+            client.closes()
+            record = (await door.access(1 if rule == "quiet" else 2))[-1]
+            assert (record["rule"], "websocket" in record) == (rule, rule == "tunnels")

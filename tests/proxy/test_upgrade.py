@@ -167,3 +167,32 @@ async def test_a_client_that_left_before_the_switch_leaves_no_tunnel(door: Door)
     await origin.ends()
     (record,) = await door.access()
     assert (record["status"], record["reason"]) == (None, "reset")
+
+
+async def test_where_nobody_looks_a_switch_is_a_tunnel_all_the_same(tmp_path: Path) -> None:
+    config = "policy: {default: allow, websocket: off}"
+    async with open_door(tmp_path, config) as door:
+        client, origin = await shake(door)
+        await origin.sends(SWITCH)
+        await client.expects(SWITCHED)
+        origin.closes()
+        await client.ends()
+        client.closes()
+        (record,) = await door.access()
+        assert "websocket" not in record
+
+
+async def test_an_offer_goes_on_as_far_as_its_rule_lets_it(tmp_path: Path) -> None:
+    config = (
+        "policy:\n  rules:\n"
+        "    - {name: plain, action: allow, websocket: enforce, extensions: strip}\n"
+    )
+    async with open_door(tmp_path, config) as door:
+        client = await door.client()
+        await client.sends(HANDSHAKE)
+        origin = await door.origin.accept()
+        offer = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
+        await origin.expects(SEEN.replace(offer, b""))
+        await origin.sends(SWITCH[:-2] + offer + b"\r\n")
+        answer = await client.answer()
+        assert (answer.status, answer.field("connection")) == (502, "close")

@@ -41,7 +41,10 @@ class Inspector(Protocol):
         """Takes a copy of octets that went on, in order."""
 
     def pass_on(self, data: bytes, now: float) -> bytes:
-        """Takes octets of the source, in order; returns what the sink gets now."""
+        """Takes octets of the source, in order; returns what the sink gets now.
+
+        Behind a pause it is asked with none, for what it kept back meanwhile.
+        """
 
     def end(self, now: float) -> bytes:
         """Hears that the source has ended, or its time behind a `Filter.finish`.
@@ -112,8 +115,9 @@ class Filter:
             self._pump.filter = None
 
     def pause(self, until: float) -> None:
-        """Reads nothing before `until`, in monotonic seconds."""
+        """Neither reads nor asks the inspector before `until`, in monotonic seconds."""
         self.resume_at = until
+        self._wake(self._pump)
 
     def finish(self, by: float) -> None:
         """Ends the sink's stream behind what was injected; what the source still says is dropped.
@@ -136,10 +140,8 @@ class Filter:
             return self._step_finishing(blocked, now)
         if blocked is not None:
             return blocked
-        if self.resume_at <= now:
-            self.resume_at = math.inf
-        elif self.resume_at < math.inf:
-            return _PAUSE
+        if self.resume_at < math.inf and (step := self._resume(now)) is not None:
+            return step
         inspector = self.inspector
         if inspector is not None and inspector.passive:
             tapped = pump.tap(inspector.see, now)
@@ -152,11 +154,20 @@ class Filter:
             return self._end(now)
         if (step := self._pass(data, now)) is not None:
             return step
-        if self.finishing:
-            return _TURN
         if self.resume_at < math.inf:
-            return _PAUSE
+            # Whoever is finished while it is stepped was woken too early to notice.
+            return _TURN if are_finishing(pump) else _PAUSE
         return _TURN if pump.draining or len(data) == BUFFER_BYTES else _SOURCE
+
+    def _resume(self, now: float) -> Step | None:
+        """What a paused pump waits for; None when it may read again."""
+        if self.resume_at <= now:
+            self.resume_at = math.inf
+            if (step := self._pass(b"", now)) is not None:
+                return step
+        if are_finishing(self._pump):
+            return _TURN
+        return _PAUSE if self.resume_at < math.inf else None
 
     def _pass_early(self, now: float) -> Step | None:
         early, self._early, self._pump.blocked = self._early, b"", False

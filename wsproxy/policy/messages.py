@@ -187,7 +187,7 @@ class MessageRules:
     It keeps nothing between messages; rates are in the `RateState` of the connection.
     """
 
-    __slots__ = ("_blots", "_from_client", "_from_upstream", "alters")
+    __slots__ = ("_acting", "_blots", "_from_client", "_from_upstream", "alters")
 
     alters: bool
     """Whether an enforced rule drops or redacts, so that compression has to be off: what
@@ -198,6 +198,7 @@ class MessageRules:
     ) -> None:
         self._from_client = from_client
         self._from_upstream = from_upstream
+        self._acting = _acting(from_client), _acting(from_upstream)
         self._blots = blots
         self.alters = alters
 
@@ -207,8 +208,7 @@ class MessageRules:
 
     def may_apply(self, sender: Side, opcode: int) -> bool:
         """Whether an enforced rule may hold up, change or stop such a message."""
-        rules = self._table(sender).get(opcode, ())
-        return any(rule.enforce and rule.action not in _HARMLESS for rule in rules)
+        return opcode in self._acting[sender is not Side.CLIENT]
 
     def judge(self, ask: MessageAsk, state: RateState) -> Judgement:
         """Say what is to be done with a message, by which rule and why.
@@ -251,6 +251,15 @@ class MessageRules:
 
     def _table(self, sender: Side) -> Table:
         return self._from_client if sender is Side.CLIENT else self._from_upstream
+
+
+def _acting(table: Table) -> frozenset[int]:
+    """The opcodes for which an enforced rule may do something."""
+    return frozenset(
+        opcode
+        for opcode, rules in table.items()
+        if any(rule.enforce and rule.action not in _HARMLESS for rule in rules)
+    )
 
 
 def compile_message_rules(

@@ -54,6 +54,9 @@ def agreed_on(exchange: Exchange, request: ProxyRequest, headers: Headers, plan:
             raise UpstreamProtocolError(f"101 with odd extensions: {error}") from None
         # Who only looks on is in nobody's way; that nothing can be decoded is recorded.
         agreement = Agreement(None, (b", ".join(extensions).decode("latin-1"),))
+    if plan.enforces and plan.offer_policy == "strip" and extensions:
+        # RFC 6455 §4.1: "the client MUST _Fail the WebSocket Connection_"; but this one did offer it.
+        raise UpstreamProtocolError("101 with an extension that was not offered")
     if plan.enforces and agreement.unknown:
         unknown = ", ".join(agreement.unknown)
         raise UpstreamProtocolError(f"an extension whose messages cannot be judged: {unknown}")

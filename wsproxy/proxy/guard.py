@@ -57,7 +57,10 @@ class Guard:
         self._reader = reader
         self._direction = direction
         self._held_bytes = held_bytes
-        self._header = b""
+        self._pending = b""
+        """Read, but not looked at: part of a header, or what stands behind a delayed message."""
+        self._delayed = b""
+        """A message that was judged and goes on when its pause is over."""
         self._left = 0
         """Octets of the current frame yet to come; 0 between two frames."""
         self._opcode = 0
@@ -91,10 +94,16 @@ class Guard:
     def pass_on(self, data: bytes, now: float) -> bytes:
         """Takes octets of the source; returns what may go on."""
         out: list[bytes] = []
-        if self._header:
-            data, self._header = self._header + data, b""
+        if self._delayed:
+            out.append(self._delayed)
+            self._delayed = b""
+        if self._pending:
+            data, self._pending = self._pending + data, b""
         at, end = 0, len(data)
         while at < end and not self._stopped and not self._over:
+            if self._delayed:
+                self._pending = data[at:]
+                break
             if self._left:
                 size = self._left
             else:
@@ -122,7 +131,7 @@ class Guard:
             self._fail(Trouble(error.code, error.detail), out, now)
             return None
         if header is None:
-            self._header = data[at:]
+            self._pending = data[at:]
             return None
         opcode, self._final = header.opcode, header.fin
         self._opcode, self._header_read = opcode, False
@@ -186,13 +195,16 @@ class Guard:
             return
         if action == "redact":
             key = secrets.token_bytes(4) if self._side is Side.CLIENT else b""
-            out.append(encode_frame(message.opcode, payload, key=key))
-        elif action != "drop":
+            frames = encode_frame(message.opcode, payload, key=key)
+        elif action == "drop":
+            frames = b""
+        if verdict is not None and verdict.delay_s and frames:
+            self._delayed = frames
+            self._direction.pause(now + verdict.delay_s)
+        else:
             out.append(frames)
         if message.opcode == Opcode.CLOSE:
             self._over, self._close_passed = True, action != "drop"
-        if verdict is not None and verdict.delay_s:
-            self._direction.pause(now + verdict.delay_s)
 
     def _pass_unfinished(self, out: list[bytes], now: float) -> bool:
         """What is held of a message that a Close cuts short goes first, if the rules let that much pass.
