@@ -257,7 +257,7 @@ def _environment(name: str, requirements: str) -> Path:
     if not stamp.exists() or stamp.read_text() != pinned.read_text():
         print(f"setup: {name}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", home], check=True)
-        pip = [home / "bin" / "pip", "--disable-pip-version-check", "-q", "install"]
+        pip = [str(home / "bin" / "pip"), "--disable-pip-version-check", "-q", "install"]
         subprocess.run([*pip, "--require-hashes", "-r", pinned], check=True)
         stamp.write_text(pinned.read_text())
     return home

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 
 import kosoku
@@ -36,8 +37,11 @@ async def main(arguments: list[str]) -> None:
         )
         for result in results
     }
-    print(json.dumps(verdicts))
+    print(json.dumps(verdicts), flush=True)
 
 
 if __name__ == "__main__":
     asyncio.run(main(sys.argv[1:]))
+    # kosoku 0.1.0 leaves threads behind that abort, two times in five, an interpreter that ends
+    # in an orderly way (SIGABRT).  All verdicts are out by now; whatever fails before is seen.
+    os._exit(0)
