@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 
 import pytest
@@ -149,3 +150,40 @@ def test_a_block_that_says_it_is_the_last_ends_its_message_only() -> None:
     inflater = Inflater(15, takeover=True)
     assert inflated(inflater, data) == b"one"
     assert inflated(inflater, compressed(b"two", compressor())) == b"two"
+
+
+def ending(message: bytes) -> bytes:
+    """Compressed, with BFINAL in its last block."""
+    return zlib.compress(message, wbits=-15)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 7, 1 << 16])
+def test_what_follows_a_last_block_in_its_message_is_part_of_it(at_once: int) -> None:
+    """Else whoever inflates on, as browsers do, is told what nobody has looked at."""
+    inflater = Inflater(15, takeover=True)
+    data = ending(b"one ") + ending(b"two " * 2000) + compressed(b"three", compressor())
+    assert inflated(inflater, data, at_once=at_once) == b"one " + b"two " * 2000 + b"three"
+    assert inflated(inflater, compressed(b"four", compressor()), at_once=at_once) == b"four"
+    assert not inflater.pending
+
+
+def test_what_waits_behind_a_last_block_is_forgotten_with_its_message() -> None:
+    inflater = Inflater(15, takeover=False)
+    inflater.start_message()
+    data = ending(b"one") + ending(b"two")
+    assert inflater.inflate(data, 3) == b"one"
+    assert inflater.pending == ending(b"two")
+    assert inflated(inflater, compressed(b"three", compressor())) == b"three"
+
+
+def test_octets_behind_a_last_block_are_not_put_aside() -> None:
+    inflater = Inflater(15, takeover=True)
+    inflater.start_message()
+    inflater.inflate(ending(b"one"), 100)
+    empty = b"\x00\x00\x00\xff\xff" * 10_000  # stored blocks without octets
+    tracemalloc.start()
+    for _ in range(100):
+        assert inflater.inflate(empty, 100) == b""
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 18

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tracemalloc
+import zlib
 from collections.abc import Iterable, Sequence
 
 import pytest
@@ -140,6 +141,31 @@ def test_a_broken_rule_is_told_once_and_ends_the_reading(
         assert not one.at_boundary
 
 
+def test_nothing_behind_a_close_is_read_whatever_call_it_comes_in() -> None:
+    one = reader()
+    assert read(one, [CLOSE, TEXT, frame(9), TEXT + TEXT]) == [Message(8, b"\x03\xe8bye", 5, 5)]
+    assert one.at_boundary
+
+
+def test_small_messages_in_a_row_end_where_another_kind_begins() -> None:
+    hello = Message(1, b"hello", 5, 5)
+    row = TEXT * 3 + frame(2, bytes(300)) + TEXT + frame(9) + TEXT
+    expected = [hello] * 3 + [Message(2, bytes(300), 300, 300), hello, Message(9, b"", 0, 0), hello]
+    assert reader().feed(row) == expected
+    assert read(reader(), [TEXT[:3], TEXT[3:] + row]) == [hello, *expected]
+    bad = reader().feed(TEXT * 2 + frame(1, b"\xff") + TEXT)
+    assert bad == [hello, hello, Trouble(1007, "a text message that is not UTF-8")]
+
+
+def test_an_unfinished_message_can_be_looked_at() -> None:
+    one = reader(keep_bytes=2)
+    assert one.unfinished is None
+    one.feed(frame(1, b"abc", fin=False))
+    assert one.unfinished == Message(1, b"ab", 3, 3)
+    one.feed(frame(0, b"d"))
+    assert one.unfinished is None
+
+
 def test_the_upstreams_frames_are_not_masked() -> None:
     one = reader(masked=False)
     assert one.feed(encode_frame(1, b"hi")) == [Message(1, b"hi", 2, 2)]
@@ -201,6 +227,32 @@ def test_a_bomb_is_given_up_and_what_needs_its_context_too() -> None:
     assert after.payload == b"y"
     strict = inflating(max_message_bytes=MIB, strict=True)
     assert strict.feed(stream) == [Trouble(1009, f"a message over {MIB} octets")]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_is_wrong_before_a_bomb_is_told_and_behind_it_is_not(strict: bool) -> None:
+    options = {"max_message_bytes": 4096, "strict": strict}
+    before = frame(1, compressed(b"\xff" + b"a" * 5000, compressor()), rsv=4)
+    behind = frame(1, compressed(b"a" * 4097 + b"\xff" * 9, compressor()) + b"\xff" * 9, rsv=4)
+    for pieces in ([before], octets(before)):
+        assert read(inflating(**options), pieces) == [
+            Trouble(1007, "a text message that is not UTF-8")
+        ]
+    for pieces in ([behind], octets(behind)):
+        event = read(inflating(**options), pieces)[-1]
+        if strict:
+            assert event == Trouble(1009, "a message over 4096 octets")
+        else:
+            assert isinstance(event, Message)
+            assert event.undecodable == "decoded size over 4096"
+
+
+def test_a_message_goes_on_behind_a_block_that_says_it_is_the_last() -> None:
+    """RFC 7692 §7.2.3.4."""
+    data = zlib.compress(b"one ", wbits=-15) + compressed(b"two", compressor())
+    whole = Message(1, b"one two", 7, len(data), 1, True)
+    for pieces in ([frame(1, data, rsv=4)], octets(frame(1, data, rsv=4))):
+        assert read(inflating(), [*pieces, TEXT]) == [whole, Message(1, b"hello", 5, 5)]
 
 
 def test_extensions_nobody_knows_make_messages_undecodable() -> None:

@@ -25,6 +25,8 @@ _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _EXTENSION = re.compile(
     rf"{_WORD}(?:[ \t]*;[ \t]*{_WORD}(?:[ \t]*=[ \t]*(?:{_WORD}|\"{_WORD}\"))?)*"
 )
+_STEP_BYTES: Final = 1024
+"""Octets behind a BFINAL given to zlib at a time: it copies what it leaves at each BFINAL."""
 _BITS = re.compile(r"[89]|1[0-5]")
 
 
@@ -153,22 +155,28 @@ def _without_takeover(members: Iterable[bytes]) -> Iterable[bytes]:
 class Inflater:
     """Decompresses the messages of one direction (RFC 7692 §7.2.2).
 
+    A block with BFINAL ends a stream for zlib, but no message: what follows it in the
+    message counts (§7.2.3.4), and zlib would put it aside, all of it, for ever.  So a new
+    stream begins there, with an empty window, as in browsers.
+
     Args:
         bits: base-2 logarithm of the window; a larger window inflates all the same.
         takeover: whether a message may refer to those before it.
     """
 
-    __slots__ = ("_bits", "_inflate", "takeover")
+    __slots__ = ("_bits", "_inflate", "_rest", "takeover")
 
     def __init__(self, bits: int, *, takeover: bool) -> None:
         self._bits = max(bits, 9)  # zlib knows no raw window of 2**8
         self.takeover = takeover
         self._inflate = zlib.decompressobj(-self._bits)
+        self._rest = b""
+        """Input behind a BFINAL that waits because its output would have been too much."""
 
     @property
     def pending(self) -> bytes:
         """Input that waits because its output would have been too much."""
-        return self._inflate.unconsumed_tail
+        return self._rest or self._inflate.unconsumed_tail
 
     def inflate(self, data: bytes, max_bytes: int) -> bytes:
         """Up to `max_bytes` of output; call again with ``b""`` for more while it gives any.
@@ -176,10 +184,32 @@ class Inflater:
         Raises:
             FrameError: 1007: no deflate data.
         """
+        inflate = self._inflate
         try:
-            return self._inflate.decompress(self._inflate.unconsumed_tail + data, max_bytes)
+            if not self._rest:
+                out = inflate.decompress(inflate.unconsumed_tail + data, max_bytes)
+                if not inflate.eof:
+                    return out
+                data = inflate.unused_data
+                self._inflate = zlib.decompressobj(-self._bits)
+            else:
+                out, data = b"", self._rest + data
+            return self._inflate_behind(out, data, max_bytes)
         except zlib.error as error:
             raise FrameError(1007, f"a compressed message cannot be inflated: {error}") from None
+
+    def _inflate_behind(self, out: bytes, data: bytes, max_bytes: int) -> bytes:
+        """Goes on with `data` behind a BFINAL, step by step: each may end with another one."""
+        gathered, at, self._rest = bytearray(out), 0, b""
+        while at < len(data) and len(gathered) < max_bytes:
+            inflate = self._inflate
+            step = data[at : at + _STEP_BYTES]
+            gathered += inflate.decompress(step, max_bytes - len(gathered))
+            at += len(step) - len(inflate.unconsumed_tail) - len(inflate.unused_data)
+            if inflate.eof:
+                self._inflate = zlib.decompressobj(-self._bits)
+        self._rest = data[at:]
+        return bytes(gathered)
 
     def end_message(self, max_bytes: int) -> bytes:
         """Like `inflate`, for the octets the sender has left out at the end of a message."""
@@ -187,5 +217,6 @@ class Inflater:
 
     def start_message(self) -> None:
         """Before each message."""
-        if not self.takeover or self._inflate.eof:
+        if not self.takeover:
             self._inflate = zlib.decompressobj(-self._bits)
+            self._rest = b""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 from codecs import utf_8_decode
+from functools import partial
 from typing import NamedTuple
 
 from wsproxy.protocol.deflate import Inflater
@@ -207,6 +208,10 @@ class MessageReader:
         while at < end and not self._over:
             frame = self._frame
             if frame is None:
+                if self._fast and not self._opcode:
+                    at = self._take_short(data, at, events)
+                    if at == end:
+                        return
                 frame = parse_header(data, at)
                 if frame is None:
                     self._header = data[at:]
@@ -226,6 +231,26 @@ class MessageReader:
                 self._take_control(frame, piece, events, done=done)
             else:
                 self._take_data(piece, events, final=done and frame.fin)
+
+    def _take_short(self, data: bytes, at: int, events: list[Event]) -> int:
+        """Takes the whole small messages at `at`; where the first octet is that is none of theirs."""
+        bias, front, short, last = self._bias, self._front, self._short, len(data) - self._front
+        while at <= last:
+            first, size = data[at], data[at + 1] - bias
+            if first not in _WHOLE or not 0 <= size <= short or at + size > last:
+                break
+            begin = at + front
+            payload = data[begin : begin + size]
+            if front == 6:
+                mask = data[at + 2 : begin] * 32
+                payload = (
+                    _from_bytes(payload, "little") ^ _from_bytes(mask[:size], "little")
+                ).to_bytes(size, "little")
+            if first != _FIN_BINARY and not payload.isascii() and not _is_utf8(payload):
+                break
+            events.append(Message(first & 15, payload, size, size))
+            at = begin + size
+        return at
 
     def _begin_frame(self, frame: FrameHeader) -> None:
         if frame.opcode not in _KNOWN:
@@ -278,7 +303,7 @@ class MessageReader:
             # RFC 6455 §5.5.1: "The application MUST NOT send any more data frames after
             # sending a Close frame."
             self._frame = None
-            self._over = True
+            self._over, self._fast = True, False
 
     def _take_data(self, piece: bytes, events: list[Event], *, final: bool) -> None:
         size = len(piece)
@@ -299,32 +324,29 @@ class MessageReader:
     def _inflate(self, piece: bytes, events: list[Event], *, final: bool) -> None:
         inflater = self._inflater
         assert inflater is not None
-        for last, octets in ((False, piece), (True, b"")):
-            if last and not final:
-                return
-            more = (
-                inflater.end_message(_SLICE_BYTES)
-                if last
-                else inflater.inflate(octets, _SLICE_BYTES)
-            )
+        for last in (False, True)[: 1 + final]:
+            inflate = inflater.end_message if last else partial(inflater.inflate, piece)
             while True:
+                # Not an octet more than shows that it is too much: what is wrong behind
+                # that must not matter, nor what is wrong before it be missed.
+                limit = min(_SLICE_BYTES, self._max_bytes - self._size + 1)
+                more = inflate(limit)
                 if self._size + len(more) > self._max_bytes:
+                    self._take_decoded(more[:-1], events, final=False)
                     self._give_up()
                     return
-                ends = last and len(more) < _SLICE_BYTES
-                self._take_decoded(more, events, final=ends)
-                if len(more) < _SLICE_BYTES:
+                self._take_decoded(more, events, final=last and len(more) < limit)
+                if len(more) < limit:
                     break
-                more = inflater.inflate(b"", _SLICE_BYTES)
+                inflate = partial(inflater.inflate, b"")
 
     def _give_up(self) -> None:
         """Inflates no more of this message: it may be a bomb."""
-        reason = f"decoded size over {self._max_bytes}"
         if self._strict:
             raise FrameError(1009, f"a message over {self._max_bytes} octets")
-        self._undecodable = reason
+        self._undecodable = f"decoded size over {self._max_bytes}"
         if self._inflater is not None and self._inflater.takeover:
-            self._lost = reason
+            self._lost = self._undecodable
 
     def _take_decoded(self, piece: bytes, events: list[Event], *, final: bool) -> None:
         if self._opcode == _TEXT:
