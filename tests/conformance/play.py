@@ -33,7 +33,7 @@ async def main(arguments: list[str]) -> None:
             result.behavior_close.value,
             result.remote_close_code,
             result.was_clean,
-            len(result.received),
+            len(result.received or ()),
         )
         for result in results
     }
