@@ -371,6 +371,9 @@ class MessageReader:
         octets = self._tail + piece
         try:
             _text, taken = utf_8_decode(octets, "strict", final)
+            # Python would wait for the third octet of a surrogate.
+            if octets[taken : taken + 1] == b"\xed" and octets[taken + 1 :] >= b"\xa0":
+                utf_8_decode(octets[taken:], "strict", True)
         except UnicodeDecodeError:
             raise FrameError(1007, "a text message that is not UTF-8") from None
         self._tail = octets[taken:]
