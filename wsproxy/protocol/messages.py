@@ -37,8 +37,7 @@ _FIN_BINARY = 0x80 | _BINARY
 _WHOLE = frozenset({0x80 | _TEXT, _FIN_BINARY})
 """First octet of a frame that is a message by itself."""
 _MAX_CONTROL_BYTES = 125  # RFC 6455 §5.5
-_SLICE_BYTES = 64 * 1024
-"""How much is inflated at a time."""
+_SLICE_BYTES = 64 * 1024  # inflated at a time
 
 _from_bytes = int.from_bytes
 
@@ -169,10 +168,8 @@ class MessageReader:
         """What is there of a message whose last fragment has not come; None between messages."""
         if not self._opcode:
             return None
-        kept = bytes(self._kept)
-        return Message(
-            self._opcode, kept, self._size, self._wire, self._fragments, self._compressed
-        )
+        head = self._opcode, bytes(self._kept), self._size, self._wire
+        return Message(*head, self._fragments, self._compressed)
 
     def feed(self, data: bytes) -> list[Event]:
         """Takes what came; returns what it completes, in order.  Never raises."""
