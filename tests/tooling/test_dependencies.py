@@ -93,7 +93,9 @@ def test_a_requirements_file_holds_hashed_pins_and_nothing_else(path: Path) -> N
 
 
 def test_each_input_has_its_pins() -> None:
-    assert sorted(path.stem for path in PINNED) == sorted(path.stem for path in REQUIREMENTS.glob("*.in"))
+    assert sorted(path.stem for path in PINNED) == sorted(
+        path.stem for path in REQUIREMENTS.glob("*.in")
+    )
 
 
 def test_what_tests_run_with_is_what_users_run_with() -> None:
