@@ -97,6 +97,7 @@ def test_the_words_of_records_are_fixed() -> None:
             "lifetime",
             "drained",
             "timeout",
+            "policy",
             "refused",
             "protocol",
             "internal",
