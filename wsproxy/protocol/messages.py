@@ -38,7 +38,6 @@ _WHOLE = frozenset({0x80 | _TEXT, _FIN_BINARY})
 """First octet of a frame that is a message by itself."""
 _MAX_CONTROL_BYTES = 125  # RFC 6455 §5.5
 _SLICE_BYTES = 64 * 1024  # inflated at a time
-
 _from_bytes = int.from_bytes
 
 
@@ -194,6 +193,7 @@ class MessageReader:
             self._read(self._header + data if self._header else data, events)
         except FrameError as error:
             self._over, self._idle = True, False
+            self._begin_none()
             events.append(Trouble(error.code, error.detail))
         else:
             self._idle = self._frame is None and not self._opcode and not self._header

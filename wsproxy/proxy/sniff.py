@@ -47,6 +47,8 @@ _VERSION = b" HTTP/"
 # Also with bare line feeds: a head that is over must not be waited for, whoever may refuse it.
 _HEAD_END = re.compile(rb"\n\r?\n")
 _LINGER_S = 2.0
+_MAX_INTERIM = 32
+"""Each calls the next within one read, so without a bound an origin chooses the depth of our stack."""
 
 Decide = Callable[[ProxyRequest, Exchange], None]
 """Raises `Denied` when policy refuses the handshake; see `Gate.decide_again`."""
@@ -80,6 +82,7 @@ class Tunnel:
 
     def _expect_request(self) -> None:
         self._request = self._waiting = None
+        self._interim = 0
         self._up.inspector = _Question(self)
         self._down.inspector = None
 
@@ -178,6 +181,9 @@ class Tunnel:
         agreed: Agreed | None = None
         try:
             response = _read_response(head)
+            self._interim += response.is_interim
+            if self._interim > _MAX_INTERIM + 1:
+                raise UpstreamProtocolError(f"more than {_MAX_INTERIM} interim responses")
             if response.status == 101:
                 agreed = agreed_on(self._exchange, request, response.headers, plan)
         except UpstreamProtocolError as error:

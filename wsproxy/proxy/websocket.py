@@ -84,9 +84,11 @@ class WebSocket:
         )
         self.ending: tuple[Side, CloseReason] | None = None
         self._guards: dict[Side, Guard] = {}
+        self._directions: tuple[Filter, ...] = ()
 
     def attach(self, up: Filter, down: Filter) -> None:
         """See `wsproxy.net.filter.Inspection`."""
+        self._directions = up, down
         for side, direction in ((Side.CLIENT, up), (Side.UPSTREAM, down)):
             reader = self._reader(side)
             if self._plan.enforces:
@@ -228,6 +230,10 @@ class WebSocket:
             summary: how the relay went.
             now: monotonic, in seconds.
         """
+        # They refer to each other: what a guard holds would stay until a collection finds it.
+        self._guards.clear()
+        for direction in self._directions:
+            direction.look_no_more()
         closed_by, reason = self.ending or (summary.closed_by, summary.reason)
         return self.conversation.end(
             closed_by,
