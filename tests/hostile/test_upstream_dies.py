@@ -8,19 +8,16 @@ in any framing; what did arrive is passed on.
 from __future__ import annotations
 
 import re
-import statistics
-from dataclasses import dataclass, field
 
 import pytest
 import trio
 
+from tests.hostile.dying import Deaths, sweep
 from tests.hostile.judge import CONNECTED
-from tests.hostile.room import AT_ONCE, Room, new_client_address
+from tests.hostile.room import Room, new_client_address
 from tests.hostile.strict import Response, read_responses
 from tests.support.rawnet import (
-    Behaviour,
     Connection,
-    Exchange,
     exchange,
     open_origin,
     reset,
@@ -37,67 +34,7 @@ MESSAGES = {
     "until close": _OK + b"\r\n" + BODY,
 }
 TUNNELLED = bytes(range(256))
-TOLD_WITHIN_S = 0.1
-"""In the median; a single one may meet a busy machine."""
-
 by_death = pytest.mark.parametrize("death", ["fin", "half", "rst"])
-
-
-@dataclass(slots=True, eq=False)
-class _Deaths:
-    """When each of the connections died, by offset."""
-
-    at: dict[int, float] = field(default_factory=dict)
-
-    def dying(self, data: bytes, death: str) -> Behaviour:
-        """Sends as many octets of `data` as the request's path says, then dies."""
-
-        async def behave(connection: Connection) -> None:
-            if not await connection.receive_until(b"\r\n\r\n"):
-                return
-            match = re.match(rb"GET /(\d+) ", connection.received)
-            assert match is not None
-            offset = int(match[1])
-            await connection.send(data[:offset])
-            await self.die(connection, death, offset)
-
-        return behave
-
-    async def die(self, connection: Connection, death: str, offset: int) -> None:
-        self.at[offset] = trio.current_time()
-        if death == "rst":
-            reset(connection.stream)
-        elif death == "half":
-            await connection.stream.send_eof()
-            await connection.drain()
-
-
-async def _sweep(
-    room: Room,
-    requests: list[list[bytes]],
-    deaths: _Deaths,
-    *,
-    enough: bytes | None = None,
-) -> list[Exchange]:
-    """Sends `requests`, many at once; checks that each client hears of the end, and how soon."""
-    seen = [Exchange() for _ in requests]
-    delays: list[float] = []
-    limiter = trio.CapacityLimiter(AT_ONCE)
-
-    async def one(offset: int, pieces: list[bytes]) -> None:
-        source = new_client_address()
-        async with limiter:
-            seen[offset] = await exchange(room.proxy.address, pieces, source=source, enough=enough)
-            delays.append(trio.current_time() - deaths.at[offset])
-        room.seen[source] += 1
-
-    async with trio.open_nursery() as nursery:
-        for offset, pieces in enumerate(requests):
-            nursery.start_soon(one, offset, pieces)
-    untold = [offset for offset, outcome in enumerate(seen) if outcome.ended is None]
-    assert untold == []
-    assert statistics.median(delays) < TOLD_WITHIN_S
-    return seen
 
 
 @by_death
@@ -105,14 +42,14 @@ async def _sweep(
 async def test_a_message_that_was_not_finished_is_never_completed(
     open_proxy: Room, framing: str, death: str
 ) -> None:
-    message, deaths = MESSAGES[framing], _Deaths()
+    message, deaths = MESSAGES[framing], Deaths()
     async with open_origin(deaths.dying(message, death)) as origin:
         rest = b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         requests = [
             [b"GET http://%b/%d" % (origin.authority, offset) + rest]
             for offset in range(len(message) + 1)
         ]
-        seen = await _sweep(open_proxy, requests, deaths)
+        seen = await sweep(open_proxy, requests, deaths)
     for offset, outcome in enumerate(seen):
         (response,), _ = read_responses(outcome.received, ("GET",), ended=outcome.ended == "eof")
         _check(response, message, offset, framing=framing, death=death)
@@ -142,14 +79,14 @@ async def test_an_http_1_0_client_learns_of_a_cut_body_by_a_reset(
     open_proxy: Room, death: str
 ) -> None:
     """Where only the end of the connection ends a body, an orderly end says that it is whole."""
-    message, deaths = MESSAGES["until close"], _Deaths()
+    message, deaths = MESSAGES["until close"], Deaths()
     head_size = message.index(b"\r\n\r\n") + 4
     async with open_origin(deaths.dying(message, death)) as origin:
         requests = [
             [b"GET http://%b/%d HTTP/1.0\r\n\r\n" % (origin.authority, offset)]
             for offset in range(len(message) + 1)
         ]
-        seen = await _sweep(open_proxy, requests, deaths)
+        seen = await sweep(open_proxy, requests, deaths)
     for offset, outcome in enumerate(seen[head_size:], head_size):
         if death == "rst":
             assert (offset, outcome.ended) == (offset, "reset") or b" 502 " in outcome.received
@@ -197,13 +134,13 @@ async def test_a_reset_that_the_upload_meets_first_does_not_end_the_answer_in_or
 async def test_a_tunnel_ends_with_its_upstream_and_delivers_what_came(
     open_proxy: Room, death: str
 ) -> None:
-    deaths = _Deaths()
+    deaths = Deaths()
     async with open_origin(deaths.dying(TUNNELLED, death)) as origin:
         connect = b"CONNECT %b HTTP/1.1\r\nHost: x\r\n\r\n" % origin.authority
         requests = [
             [connect + b"GET /%d HTTP/1.1\r\n\r\n" % offset] for offset in range(len(TUNNELLED) + 1)
         ]
-        seen = await _sweep(open_proxy, requests, deaths)
+        seen = await sweep(open_proxy, requests, deaths)
     for offset, outcome in enumerate(seen):
         assert outcome.received.startswith(CONNECTED)
         got = outcome.received.removeprefix(CONNECTED)
@@ -222,7 +159,7 @@ async def test_an_upload_whose_origin_dies_is_answered_502(
     open_proxy: Room, framing: str, death: str
 ) -> None:
     """The origin has read some octets of the body when it dies without a word."""
-    deaths = _Deaths()
+    deaths = Deaths()
 
     async def behave(connection: Connection) -> None:
         await connection.receive_until(b"\r\n\r\n")
@@ -242,7 +179,7 @@ async def test_an_upload_whose_origin_dies_is_answered_502(
             # As much of the body as the origin waits for; the rest is never sent.
             body = b"%x\r\n" % 200 + b"u" * offset if is_chunked else b"u" * offset
             requests.append([head + field_line + b"\r\n\r\n" + body])
-        seen = await _sweep(open_proxy, requests, deaths, enough=b"</html>\n")
+        seen = await sweep(open_proxy, requests, deaths, enough=b"</html>\n")
     for offset, outcome in enumerate(seen):
         (response,), _ = read_responses(outcome.received, ("POST",))
         assert (offset, response.status, response.complete) == (offset, 502, True)

@@ -17,7 +17,7 @@ HANDSHAKE = (_UPGRADE, _CONNECTION, _VERSION, _KEY)
 _SMUGGLED = b"GET http://@O@/smuggled HTTP/1.1\r\n@A@Host: @O@\r\n\r\n"
 
 
-def _handshakes() -> list[Case]:
+def _bad_handshakes() -> dict[str, bytes]:
     def key(value: bytes) -> bytes:
         return head(_LINE, _UPGRADE, _CONNECTION, _VERSION, b"Sec-WebSocket-Key: " + value)
 
@@ -25,7 +25,7 @@ def _handshakes() -> list[Case]:
         field = b"Sec-WebSocket-Version: " + value
         return head(_LINE, _UPGRADE, _CONNECTION, field, _KEY)
 
-    bad = {
+    return {
         "no key": head(_LINE, _UPGRADE, _CONNECTION, _VERSION),
         "empty key": key(b""),
         "key of 15 octets": key(b"dGhlIHNhbXBsZSBub25j"),
@@ -72,9 +72,16 @@ def _handshakes() -> list[Case]:
         "ws with userinfo": head(b"GET ws://user:pw@@O@/ws HTTP/1.1", *HANDSHAKE),
         "ws with fragment": head(b"GET ws://@O@/ws#x HTTP/1.1", *HANDSHAKE),
     }
+
+
+BAD_HANDSHAKES = _bad_handshakes()
+"""Requests that look like an opening handshake, by what is wrong with them."""
+
+
+def _handshakes() -> list[Case]:
     return [
         refused("T9", f"handshake: {name}", data, (400, 426), classes="T4 T8 T9")
-        for name, data in bad.items()
+        for name, data in BAD_HANDSHAKES.items()
     ]
 
 
