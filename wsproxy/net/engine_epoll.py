@@ -190,6 +190,8 @@ class EpollEngine:
                 for pump, tunnel in turns.items():
                     if tunnel.live and not pump.ended:
                         self._advance(tunnel, pump, now)
+                if self._room.unseen:
+                    self._room.catch_up()
                 if trio.current_time() - now > _SPELL_S:
                     break
 
@@ -342,6 +344,7 @@ class EpollEngine:
         """Close the sockets and hand over the summary."""
         up, down, end = tunnel.up, tunnel.down, tunnel.end
         assert end is not None
+        self._room.catch_up()
         self._close(tunnel)
         try:
             tunnel.on_end(RelaySummary(up.delivered, down.delivered, *end))

@@ -114,6 +114,7 @@ class TrioEngine:
             if tunnel.broken is not None:
                 await deliver_rest(tunnel.broken)
         finally:
+            self._room.catch_up()
             self._tunnels.remove(tunnel)
             self._ended_up += tunnel.up.delivered
             self._ended_down += tunnel.down.delivered
@@ -190,6 +191,7 @@ async def _move(tunnel: _Tunnel) -> None:
 async def _drive(tunnel: _Tunnel, pump: Pump) -> None:
     while tunnel.end is None:
         step = pump.step(trio.current_time())
+        pump.room.catch_up()
         if step in (Step.SOURCE, Step.SINK, Step.PAUSE):
             with trio.CancelScope() as tunnel.waits[pump]:
                 await _wait(pump, step)

@@ -35,7 +35,9 @@ class Inspector(Protocol):
     """Looks into one direction of a relay; neither waits nor raises."""
 
     passive: bool
-    """Whether octets go on before they are seen; else `pass_on` decides."""
+    """Whether octets go on before they are seen; else `pass_on` decides.
+
+    Nobody who is not passive may follow one who is: octets may have gone on meanwhile."""
 
     def see(self, data: bytes, now: float) -> None:
         """Takes a copy of octets that went on, in order."""
@@ -75,6 +77,7 @@ class Filter:
             that it has to be stepped; `math.inf` for all others.
         waking: for the engine: somebody will step it at `resume_at`.
         other: the other direction's, where there is one.
+        behind: octets went on that the inspector has not seen; see `wsproxy.net.pump.Room`.
     """
 
     __slots__ = (
@@ -82,6 +85,7 @@ class Filter:
         "_finished",
         "_pump",
         "_wake",
+        "behind",
         "finishing",
         "inspector",
         "other",
@@ -94,6 +98,7 @@ class Filter:
         self.other: Filter | None = None
         self.resume_at = math.inf
         self.waking = False
+        self.behind = False
         self._pump = pump
         self._early = early
         self._wake = wake
@@ -133,6 +138,8 @@ class Filter:
     def step(self, now: float) -> Step:
         """See `Pump.step`."""
         pump = self._pump
+        if self.behind:
+            pump.room.catch_up()
         if self._early and (step := self._pass_early(now)) is not None:
             return step
         blocked = pump.flush(now) if pump.blocked else None
@@ -144,7 +151,7 @@ class Filter:
             return step
         inspector = self.inspector
         if inspector is not None and inspector.passive:
-            tapped = pump.tap(inspector.see, now)
+            tapped = pump.tap(self, now)
             return self._end(now) if tapped is None else tapped
         # One read a turn: what is done with it takes longer than a burst of others.
         data = pump.read()

@@ -25,8 +25,6 @@ import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from wsproxy.net.filter import Filter
     from wsproxy.net.pipes import Pipe, PipePool
 
@@ -37,6 +35,9 @@ BUFFER_BYTES = 64 * 1024
 
 BURST_READS = 4
 """Reads before others get their turn."""
+
+_SMALL_BYTES = 4096
+"""Octets that may wait to be looked into; a batch of 64 KiB reads would be megabytes."""
 
 BULK_READS = 4
 """Full reads in a row after which a flow counts as bulk and is spliced."""
@@ -69,15 +70,34 @@ _SOURCE_BROKE, _SINK_BROKE = Step.SOURCE_BROKE, Step.SINK_BROKE
 class Room:
     """What all pumps of an engine share.
 
+    Octets that went on may be looked into later, when others' have gone on too: a peer
+    gets them sooner, is awake still when the next come, and the code that moves and the
+    code that looks do not drive each other out of the processor's caches.  Whoever steps
+    pumps calls `catch_up` soon behind, and always ahead of a summary.
+
     Args:
         pipes: where bulk flows borrow; None where there is no splice.
+
+    Attributes:
+        unseen: what went on and was not looked into yet, in order: whose it is, the
+            octets, and when they went.
     """
 
-    __slots__ = ("buffer", "pipes")
+    __slots__ = ("buffer", "pipes", "unseen")
 
     def __init__(self, pipes: PipePool | None) -> None:
         self.buffer = memoryview(bytearray(BUFFER_BYTES))
         self.pipes = pipes
+        self.unseen: list[tuple[Filter, bytes, float]] = []
+
+    def catch_up(self) -> None:
+        """Has everything looked into that went on."""
+        unseen, self.unseen = self.unseen, []
+        for direction, data, at in unseen:
+            direction.behind = False
+            inspector = direction.inspector
+            if inspector is not None:
+                inspector.see(data, at)
 
 
 class Pump:
@@ -98,6 +118,7 @@ class Pump:
             end of stream is none.
         ended: end of stream was passed on.
         filter: looks into what passes; None for most.
+        room: as given.
         sink_watched: for the engine: it hears of free space in the sink.
     """
 
@@ -105,13 +126,13 @@ class Pump:
         "_full_reads",
         "_held",
         "_pipe",
-        "_room",
         "blocked",
         "delivered",
         "draining",
         "ended",
         "filter",
         "moved_at",
+        "room",
         "sink",
         "sink_watched",
         "source",
@@ -131,7 +152,7 @@ class Pump:
         self.ended = False
         self.sink_watched = False
         self.filter: Filter | None = None
-        self._room = room
+        self.room = room
         self._held: memoryview | None = memoryview(early) if early else None
         self._pipe: Pipe | None = None
         self._full_reads = 0
@@ -153,7 +174,7 @@ class Pump:
             return self.filter.step(now)
         if self._held is not None and (blocked := self.flush(now)):
             return blocked
-        buffer = self._room.buffer
+        buffer = self.room.buffer
         for _ in range(BURST_READS):
             try:
                 size = self.source.recv_into(buffer)
@@ -188,8 +209,8 @@ class Pump:
     def release(self) -> None:
         """Give the pipe back, if there is one; held bytes are lost."""
         self._held = None
-        if self._pipe is not None and self._room.pipes is not None:
-            self._room.pipes.give_back(self._pipe)
+        if self._pipe is not None and self.room.pipes is not None:
+            self.room.pipes.give_back(self._pipe)
             self._pipe = None
 
     def take(self, data: bytes, now: float) -> Step | None:
@@ -203,13 +224,14 @@ class Pump:
         self.blocked = True
         return self.flush(now)
 
-    def tap(self, see: Callable[[bytes, float], None], now: float) -> Step | None:
+    def tap(self, direction: Filter, now: float) -> Step | None:
         """For a filter, when nothing is held: one read goes on verbatim and is then seen.
 
         Returns:
             What to wait for; None at the end of the source's stream.
         """
-        buffer = self._room.buffer
+        room = self.room
+        buffer = room.buffer
         try:
             size = self.source.recv_into(buffer)
         except BlockingIOError:
@@ -230,7 +252,11 @@ class Pump:
         if sent < size:
             self._held = memoryview(data)[sent:]
             self.blocked = True
-        see(data, now)
+        room.unseen.append((direction, data, now))
+        if size < _SMALL_BYTES:
+            direction.behind = True
+        else:
+            room.catch_up()
         if sent < size:
             return _SINK
         return _TURN if size == BUFFER_BYTES or self.draining else _SOURCE
@@ -277,8 +303,8 @@ class Pump:
         return _ENDED
 
     def _borrow(self) -> bool:
-        if self._room.pipes is not None:
-            self._pipe = self._room.pipes.borrow()
+        if self.room.pipes is not None:
+            self._pipe = self.room.pipes.borrow()
         return self._pipe is not None
 
     def _splice(self, now: float) -> Step:
