@@ -17,6 +17,7 @@ from wsproxy.config.load import Config
 from wsproxy.config.problems import KeyPath
 from wsproxy.model import Side
 from wsproxy.observe.conversation import Redactor
+from wsproxy.observe.lines import Stamps
 from wsproxy.policy.messages import (
     MessageAsk,
     MessageRuleSpec,
@@ -72,7 +73,7 @@ def build_plans(config: Config, captured: Captured, *, clock: Callable[[], float
     recording = Recording(
         put=captured.put,
         keep=captured.keep,
-        clock=clock,
+        stamps=Stamps(clock),
         redactor=_redactor(config, captured.key),
         view=capture.view,
         payload_bytes=capture.payload,

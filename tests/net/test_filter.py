@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +31,7 @@ from wsproxy.net.engine import Engine, RelayLimits, RelaySummary
 from wsproxy.net.engine_epoll import EpollEngine
 from wsproxy.net.engine_trio import TrioEngine
 from wsproxy.net.filter import Filter, Inspector
-from wsproxy.net.pump import BUFFER_BYTES
+from wsproxy.net.pump import BUFFER_BYTES, Pump, Room, Step
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -706,3 +707,69 @@ async def test_what_is_held_back_counts_as_activity(
         assert not relay.summaries
         assert (await relay.wait_summary()).reason is CloseReason.IDLE
         assert trio.current_time() - began >= 42
+
+
+# ---------------------------------------------------------------- what is seen later
+
+
+class Noting(Look):
+    """Notes who saw what, in a list that others share."""
+
+    def __init__(self, seen: list[bytes]) -> None:
+        super().__init__()
+        self._all = seen
+
+    def see(self, data: bytes, now: float) -> None:
+        self._all.append(data)
+
+
+def wait_readable(sock: socket.socket) -> None:
+    assert select.select([sock], [], [], 20)[0]
+
+
+def tapped(seen: list[bytes], room: Room) -> tuple[Pump, socket.socket, socket.socket]:
+    """A pump with a passive inspector, and the outer ends of source and sink."""
+    outer_source, source = tcp_pair()
+    outer_sink, sink = tcp_pair()
+    pump = Pump(source, sink, room=room, early=b"", now=0.0)
+    pump.filter = Filter(pump, b"", lambda _pump: None)
+    pump.filter.inspector = Noting(seen)
+    return pump, outer_source, outer_sink
+
+
+def test_what_went_on_is_seen_in_order_and_ahead_of_the_next_step() -> None:
+    seen: list[bytes] = []
+    room = Room(None)
+    one, other = tapped(seen, room), tapped(seen, room)
+    for (pump, source, sink), data in ((other, b"1"), (one, b"2")):
+        source.sendall(data)
+        wait_readable(pump.source)
+        assert pump.step(1.0) is Step.SOURCE
+        assert sink.recv(10) == data
+        assert seen == []
+    # The next step of any of them looks at all that went on, in the order it went.
+    assert one[0].step(2.0) is Step.SOURCE
+    assert seen == [b"1", b"2"]
+    one[1].sendall(bytes(8192))
+    wait_readable(one[0].source)
+    one[0].step(3.0)
+    assert b"".join(seen[2:]).count(0) == 8192
+    room.catch_up()
+    assert len(seen) == 3
+    for pump, source, sink in (one, other):
+        for sock in (pump.source, pump.sink, source, sink):
+            sock.close()
+
+
+def test_the_end_comes_behind_what_was_not_seen_yet() -> None:
+    seen: list[bytes] = []
+    pump, source, sink = tapped(seen, Room(None))
+    source.sendall(b"last words")
+    wait_readable(pump.source)
+    pump.step(1.0)
+    source.close()
+    wait_readable(pump.source)
+    assert pump.step(2.0) is Step.ENDED
+    assert seen == [b"last words"]
+    for sock in (pump.source, pump.sink, sink):
+        sock.close()

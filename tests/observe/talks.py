@@ -8,6 +8,7 @@ from typing import Literal
 
 from wsproxy.model import CloseReason, Side
 from wsproxy.observe.conversation import Conversation, Opening, Redactor, Summary
+from wsproxy.observe.lines import Stamps
 from wsproxy.protocol.messages import Message
 
 __all__ = ["OPENING", "Blotter", "Talk", "text"]
@@ -66,7 +67,7 @@ class Talk:
         self.conversation = Conversation(
             replace(OPENING, mode=mode),
             None if silent else self.lines.append,
-            clock=lambda: 1_700_000_000.25,
+            stamps=Stamps(lambda: 1_700_000_000.25),
             began_at=100.0,
             redactor=redactor,
             view=view,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.observe.hiding import Hider
 from wsproxy.model import CloseReason, Side
 from wsproxy.observe.conversation import Conversation, Opening, Redactor, Summary
+from wsproxy.observe.lines import Stamps
 from wsproxy.protocol.messages import Chunk, Message, Trouble
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -54,7 +55,7 @@ class Talk:
         self.conversation = Conversation(
             opening,
             self.lines.append if written else None,
-            clock=lambda: self.at,
+            stamps=Stamps(lambda: self.at),
             began_at=100.0,
             redactor=redactor,
             view=view,
@@ -137,9 +138,9 @@ def test_messages_of_both_peers_are_numbered_together_and_answers_timed() -> Non
 
 def test_a_new_second_is_a_new_time() -> None:
     talk = Talk()
-    for at in (AT, AT + 0.5, AT + 1, AT - 5):
+    for moment, at in enumerate((AT, AT + 0.5, AT + 1, AT - 5)):
         talk.at = at
-        talk.message(CLIENT, said(b""), 100.0)
+        talk.message(CLIENT, said(b""), 100.0 + moment)
     assert [each["time"][17:] for each in talk.records] == [
         "20.250000Z",
         "20.750000Z",
@@ -432,7 +433,12 @@ def test_what_must_not_be_lost_has_a_way_of_its_own() -> None:
     kept: list[bytes] = []
     opening = Opening("1", "c", None, "h", 80, "ws://h/", None, "log")
     conversation = Conversation(
-        opening, put.append, clock=lambda: AT, began_at=0.0, view="stream", keep=kept.append
+        opening,
+        put.append,
+        stamps=Stamps(lambda: AT),
+        began_at=0.0,
+        view="stream",
+        keep=kept.append,
     )
     conversation.chunk(CLIENT, Chunk(TEXT, 0, b"a", True), 0.0)
     conversation.message(CLIENT, said(b"a"), 0.0)

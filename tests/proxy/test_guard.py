@@ -20,6 +20,7 @@ from tests.proxy.inspected import (
 )
 from tests.support.wire import Wire
 from wsproxy.observe.conversation import Opening
+from wsproxy.observe.lines import Stamps
 from wsproxy.policy.messages import MessageRuleSpec, compile_message_rules
 from wsproxy.protocol.deflate import Agreement
 from wsproxy.protocol.frames import parse_close, parse_header, unmask
@@ -466,7 +467,9 @@ def guarded(*unknown: str) -> tuple[Line, Line, list[bytes]]:
     spec = MessageRuleSpec("no", "close", opcode="text", matches="4[0-9]{3}")
     plan = Plan("enforce", compile_message_rules([spec], {}))
     lines: list[bytes] = []
-    websocket = WebSocket(plan, Recording(put=lines.append, clock=lambda: 0.0), agreed, 0.0)
+    websocket = WebSocket(
+        plan, Recording(put=lines.append, stamps=Stamps(lambda: 0.0)), agreed, 0.0
+    )
     up, down = Line(), Line()
     websocket.attach(up, down)  # type: ignore[arg-type]
     return up, down, lines

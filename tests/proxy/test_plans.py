@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from wsproxy.observe.lines import Stamps
 from wsproxy.policy.messages import MessageRules, MessageRuleSpec, compile_message_rules
 from wsproxy.proxy.plans import Mode, Plan, Plans, Recording
 
@@ -34,14 +35,16 @@ def test_what_becomes_of_an_offer(plan: Plan, policy: str) -> None:
     [("metadata", False, 64), ("log", False, 10), ("log", True, 99), ("enforce", True, 99)],
 )
 def test_how_much_of_a_message_is_kept(mode: Mode, kept: int, *, with_rules: bool) -> None:
-    recording = Recording(put=None, clock=lambda: 0.0, payload_bytes=10, max_message_bytes=99)
+    recording = Recording(
+        put=None, stamps=Stamps(lambda: 0.0), payload_bytes=10, max_message_bytes=99
+    )
     plan = Plan(mode, rules("close") if with_rules else None)
     assert recording.keep_bytes(plan) == kept
 
 
 def test_a_rule_without_a_plan_is_not_looked_into() -> None:
     plan = Plan()
-    plans = Plans(Recording(put=None, clock=lambda: 0.0), {"a": plan})
+    plans = Plans(Recording(put=None, stamps=Stamps(lambda: 0.0)), {"a": plan})
     assert plans.of("a") is plan
     assert plans.of("b") is None
     assert plans.of(None) is None

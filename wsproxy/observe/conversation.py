@@ -1,10 +1,10 @@
 """The notebook of one WebSocket: its capture records, and what its access record says of it.
 
-Theory of operation.  Every message that passes costs one call of `Conversation.message`,
-so that call is the cost of watching.  Nearly all messages are small, uncompressed, of
-interest to no rule, and recorded as they are; their line is put together by one ``%``
-from what the session's lines have in common, the cached second, and the payload.  All
-other lines are built as dicts.
+Theory of operation.  Every message that passes costs one call, so that call is the cost
+of watching.  Nearly all messages are of interest to no rule and recorded as they are;
+their line is put together by one ``%`` (`wsproxy.observe.lines`), and for those that are
+short, too, `Conversation.short` has everything at hand.  All other lines are built as
+dicts.
 
 In mode ``metadata`` no payload is recorded, nor a hash of it, nor the reason of a Close;
 else the payload as far as the reader kept it, after redaction.
@@ -19,12 +19,12 @@ from typing import Literal
 import orjson
 
 from wsproxy.model import CloseReason, Side
+from wsproxy.observe import lines
+from wsproxy.observe.direction import Direction
 from wsproxy.observe.exchange import milliseconds
 from wsproxy.observe.opening import Opening, open_fields
 from wsproxy.observe.payloads import Redactor, chunk_fields, close_code, payload_fields
-from wsproxy.observe.pings import Pings
 from wsproxy.observe.summary import Summary, close_fields
-from wsproxy.observe.timestamps import format_second, format_time
 from wsproxy.protocol.frames import OPCODE_NAMES, Opcode
 from wsproxy.protocol.messages import Chunk, Message, Trouble
 
@@ -36,50 +36,21 @@ _ABNORMAL = 1006
 # Names of this module, for `Opcode.TEXT` and `orjson.dumps` cost a look-up more.
 _CLIENT = Side.CLIENT
 _TEXT, _BINARY = int(Opcode.TEXT), int(Opcode.BINARY)
+_TEXT_LINE, _BINARY_LINE, _BRIEF_LINE = lines.TEXT_LINE, lines.BINARY_LINE, lines.BRIEF_LINE
 _dumps = orjson.dumps
-
-# Second, microseconds, common to the session, number, common to the direction.
-_START = b'{"event":"message","time":"%b.%06dZ",%b%d%b%d,"wire":%d,"fragments":%d%b'
-_ANSWER = b',"answer_ms":%.3f'
-_COMPRESSED = b',"compressed":true,"ratio":%.2f'
-_TEXT_LINE = _START + b',"text":%b}\n'
-_BINARY_LINE = _START + b',"binary":"%b"}\n'
-_BRIEF_LINE = _START + b"}\n"
-
-
-class _Direction:
-    """What one peer has said so far.
-
-    Attributes:
-        asked_at: when the latest message came that the other peer has not answered.
-        number: of the message whose chunks are coming.
-    """
-
-    __slots__ = ("asked_at", "binary", "messages", "name", "number", "pings", "said_close", "text")
-
-    def __init__(self, side: Side) -> None:
-        self.name = side.value
-        common = b',"direction":"%b","opcode":"%b","size":'
-        self.text = common % (self.name.encode(), b"text")
-        self.binary = common % (self.name.encode(), b"binary")
-        self.messages = 0
-        self.said_close = False
-        self.pings = Pings()
-        self.asked_at: float | None = None
-        self.number: int | None = None
 
 
 class Conversation:
     """What is said over one WebSocket, recorded as it passes.
 
-    Of two clocks, `now` is monotonic and measures; the wall clock dates.  What was said
-    of a peer holds of the direction it sends in.
+    `now` is monotonic and measures; stamps date.  What was said of a peer holds of the
+    direction it sends in.
 
     Args:
         opening: the handshake; its record is written at once.
         put: takes one line, line feed included, and never blocks; None: messages are only
             counted.
-        clock: wall clock, in seconds since 1970.
+        stamps: the wall clock.
         began_at: `now` of the 101.
         redactor: None records everything as it is.
         keep: takes the lines of beginning, end and trouble, where `put` may drop one when
@@ -90,7 +61,6 @@ class Conversation:
 
     __slots__ = (
         "_began_at",
-        "_clock",
         "_close_reason",
         "_closed_by",
         "_code",
@@ -103,8 +73,7 @@ class Conversation:
         "_plain",
         "_put",
         "_redactor",
-        "_second",
-        "_stamp",
+        "_stamps",
         "_trouble",
         "_up",
         "_view",
@@ -116,7 +85,7 @@ class Conversation:
         opening: Opening,
         put: Callable[[bytes], None] | None,
         *,
-        clock: Callable[[], float],
+        stamps: lines.Stamps,
         began_at: float,
         redactor: Redactor | None = None,
         view: Literal["message", "stream"] = "message",
@@ -124,21 +93,20 @@ class Conversation:
     ) -> None:
         self._opening, self._put, self._redactor, self._view = opening, put, redactor, view
         self._keep = keep or put
-        self._clock, self._began_at = clock, began_at
+        self._stamps, self._began_at = stamps, began_at
         self._with_payload = opening.mode != "metadata"
         touches = self._with_payload and redactor is not None and redactor.touches_text
         self._plain = put is not None and not touches
-        self._up, self._down = _Direction(Side.CLIENT), _Direction(Side.UPSTREAM)
+        self._up, self._down = Direction(Side.CLIENT), Direction(Side.UPSTREAM)
         self._number = 0
         self._code = _ABNORMAL
         self._close_reason: str | None = None
         self._closed_by: Side | None = None
         self._label: str | None = None
         self._trouble: str | None = None
-        self._second, self._stamp = -1, b""
         self._head = self._common()
         if put is not None:
-            self._write("open", open_fields(opening, redactor))
+            self._write("open", open_fields(opening, redactor), began_at)
 
     def label_as(self, label: str) -> None:
         """From here on every message is recorded with `label`, and so is the end."""
@@ -198,29 +166,64 @@ class Conversation:
         way.messages += 1
         way.asked_at = now
         asked_at, other.asked_at = other.asked_at, None
-        extra = b"" if asked_at is None else _ANSWER % ((now - asked_at) * 1e3)
+        stamp = self._stamps.at(now)
+        extra = b"" if asked_at is None else self._stamps.since(asked_at)
         if compressed:
-            extra += _COMPRESSED % (size / (wire or 1))
+            extra += lines.COMPRESSED % (size / (wire or 1))
         self._number = number = self._number + 1
-        at = self._clock()
-        second = int(at)
-        if second != self._second:
-            self._second, self._stamp = second, format_second(second).encode()
-        micros = (at - second) * 1e6
-        # One expression each: a tuple of what they share costs a tenth of the call.
-        # fmt: off
+        middle = way.text if opcode == _TEXT else way.binary
+        middle += lines.COUNTS % (size, wire, fragments)
+        start = stamp, self._head, number, middle, extra
         if not self._with_payload:
-            common = way.text if opcode == _TEXT else way.binary
-            line = _BRIEF_LINE % (self._stamp, micros, self._head, number, common, size, wire,
-                                  fragments, extra)
+            line = _BRIEF_LINE % start
         elif opcode == _TEXT:
-            line = _TEXT_LINE % (self._stamp, micros, self._head, number, way.text, size, wire,
-                                 fragments, extra, _dumps(str(payload, "utf-8")))
+            line = _TEXT_LINE % (*start, _dumps(payload.decode()))
         else:
-            line = _BINARY_LINE % (self._stamp, micros, self._head, number, way.binary, size, wire,
-                                   fragments, extra, b2a_base64(payload, newline=False))
-        # fmt: on
+            line = _BINARY_LINE % (*start, b2a_base64(payload, newline=False))
         self._put(line)  # type: ignore[misc]  # `_plain` says that there is one
+
+    def short(self, side: Side) -> Callable[[int, bytes, float], None] | None:
+        """Does for less what `message` does.
+
+        Only with messages of up to 125 octets in one frame, not compressed, that match no rule.
+
+        Returns:
+            Takes opcode, payload and `now`; None where `message` is needed for every one.
+        """
+        if self._put is not None and (not self._plain or self._view == "stream"):
+            return None
+        way, other = self._ways(side)
+        if self._put is None:
+
+            def count(_opcode: int, _payload: bytes, _now: float) -> None:
+                way.messages += 1
+
+            return count
+        put, stamps, with_payload = self._put, self._stamps, self._with_payload
+        texts, binaries = lines.middles(side, _TEXT), lines.middles(side, _BINARY)
+
+        def record(opcode: int, payload: bytes, now: float) -> None:
+            way.messages += 1
+            way.asked_at = now
+            stamp = stamps.stamp if now == stamps.moment else stamps.at(now)
+            asked_at, other.asked_at = other.asked_at, None
+            if asked_at is None:
+                extra = b""
+            else:
+                extra = stamps.answer if asked_at == stamps.asked_at else stamps.since(asked_at)
+            self._number = number = self._number + 1
+            middle = (texts if opcode == _TEXT else binaries)[len(payload)]
+            if not with_payload:
+                line = _BRIEF_LINE % (stamp, self._head, number, middle, extra)
+            elif opcode == _TEXT:
+                text = _dumps(payload.decode())
+                line = _TEXT_LINE % (stamp, self._head, number, middle, extra, text)
+            else:
+                text = b2a_base64(payload, newline=False)
+                line = _BINARY_LINE % (stamp, self._head, number, middle, extra, text)
+            put(line)
+
+        return record
 
     def _message_in_full(
         self,
@@ -262,7 +265,7 @@ class Conversation:
             "verdicts": list(verdicts),
         }
         record |= {key: value for key, value in rare.items() if value}
-        self._write("message", self._named(record))
+        self._write("message", self._named(record), now)
 
     def _note(self, side: Side, message: Message, now: float) -> float | None:
         """Counts and remembers; when that was said which `message` answers."""
@@ -312,7 +315,7 @@ class Conversation:
         if self._with_payload:
             record |= chunk_fields(chunk, self._redactor)
         record["final"] = chunk.final
-        self._write("chunk", self._named(record))
+        self._write("chunk", self._named(record), now)
 
     def trouble(self, side: Side, trouble: Trouble, now: float) -> None:
         """Records that a peer broke the protocol; its direction is not read any further.
@@ -326,7 +329,7 @@ class Conversation:
             self._trouble = trouble.detail
         if self._put is not None:
             record = {"direction": side.value, "code": trouble.code, "detail": trouble.detail}
-            self._write("trouble", record)
+            self._write("trouble", record, now)
 
     def end(
         self,
@@ -367,14 +370,14 @@ class Conversation:
                 "bytes_down": bytes_down,
                 "duration_ms": round(milliseconds(self._began_at, now), 3),
             }
-            self._write("close", self._named(record))
+            self._write("close", self._named(record), now)
         return summary
 
-    def _ways(self, side: Side) -> tuple[_Direction, _Direction]:
+    def _ways(self, side: Side) -> tuple[Direction, Direction]:
         """The direction `side` sends in, and the other."""
         return (self._up, self._down) if side is _CLIENT else (self._down, self._up)
 
-    def _number_of(self, way: _Direction) -> int:
+    def _number_of(self, way: Direction) -> int:
         """The number of the message whose chunks are coming, else the next."""
         if way.number is None:
             self._number += 1
@@ -384,12 +387,12 @@ class Conversation:
     def _named(self, record: dict[str, object]) -> dict[str, object]:
         return {"host": self._opening.host, "user": self._opening.user, **record}
 
-    def _write(self, event: str, record: Mapping[str, object]) -> None:
+    def _write(self, event: str, record: Mapping[str, object], now: float) -> None:
         put = self._put if event in ("message", "chunk") else self._keep
         assert put is not None
         start = {
             "event": event,
-            "time": format_time(self._clock()),
+            "time": self._stamps.at(now).decode(),
             "session": self._opening.session,
         }
         # A copy: what orjson returns keeps the 4 KiB it was written into for as long as it waits.

@@ -11,8 +11,10 @@ import logging
 import logging.handlers
 import os
 import sys
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Protocol
 
 import trio
@@ -99,14 +101,15 @@ class LineSink:
         """
         if not line:
             return
-        bound = self._max_waiting_bytes
-        if self._waiting_bytes + len(line) > (bound + bound // 4 if spare else bound):
+        waiting, bound = self._waiting_bytes + len(line), self._max_waiting_bytes
+        if waiting > bound and not (spare and waiting <= bound + bound // 4):
             self._dropped += 1
             return
-        self._lines.append(line)
-        self._waiting_bytes += len(line)
-        if len(self._lines) == 1:
+        lines = self._lines
+        if not lines:
             self._wake.set()
+        lines.append(line)
+        self._waiting_bytes = waiting
 
     def statistics(self) -> SinkStatistics:
         """A snapshot of the counters."""
@@ -171,14 +174,12 @@ class LineSink:
 
 
 def _parts(lines: list[bytes]) -> Iterator[list[bytes]]:
-    start = size = 0
-    for index, line in enumerate(lines):
-        if size and size + len(line) > _PART_BYTES:
-            yield lines[start:index]
-            start, size = index, 0
-        size += len(line)
-    if size:
-        yield lines[start:]
+    ends = list(accumulate(map(len, lines)))
+    start = gone = 0
+    while start < len(lines):
+        end = max(bisect_right(ends, gone + _PART_BYTES), start + 1)
+        yield lines[start:end]
+        start, gone = end, ends[end - 1]
 
 
 class _Descriptor:

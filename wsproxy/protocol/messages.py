@@ -16,9 +16,9 @@ from __future__ import annotations
 import hashlib
 from codecs import utf_8_decode
 from functools import partial
-from typing import NamedTuple
 
 from wsproxy.protocol.deflate import Inflater
+from wsproxy.protocol.events import Chunk, Event, Message, Trouble
 from wsproxy.protocol.frames import (
     FrameError,
     FrameHeader,
@@ -39,62 +39,6 @@ _WHOLE = frozenset({0x80 | _TEXT, _FIN_BINARY})
 _MAX_CONTROL_BYTES = 125  # RFC 6455 §5.5
 _SLICE_BYTES = 64 * 1024  # inflated at a time
 _from_bytes = int.from_bytes
-
-
-class Message(NamedTuple):
-    """A message, or a control frame.
-
-    Attributes:
-        opcode: 1 text, 2 binary, 8 close, 9 ping, 10 pong.
-        payload: decoded, as much of it as was kept.
-        size: octets of all of it, decoded.
-        wire: octets of payload on the wire, all fragments together.
-        fragments: frames it came in.
-        compressed: whether it was (RFC 7692).
-        sha256: of all of it, in hexadecimal, when `payload` was cut.
-        undecodable: why its content is not known; `payload` is empty then and
-            `size` is `wire`.
-    """
-
-    opcode: int
-    payload: bytes
-    size: int
-    wire: int
-    fragments: int = 1
-    compressed: bool = False
-    sha256: str | None = None
-    undecodable: str | None = None
-
-
-class Chunk(NamedTuple):
-    """Part of a message that is passing.
-
-    Attributes:
-        opcode: of the message.
-        offset: of `data` within the decoded message.
-        data: decoded.
-        final: the message ends with it.
-    """
-
-    opcode: int
-    offset: int
-    data: bytes
-    final: bool
-
-
-class Trouble(NamedTuple):
-    """The end of what can be read of this direction.
-
-    Attributes:
-        code: of the Close that would say so: 1002, 1007 or 1009.
-        detail: which rule was broken.
-    """
-
-    code: int
-    detail: str
-
-
-Event = Message | Chunk | Trouble
 
 
 class MessageReader:
@@ -144,7 +88,7 @@ class MessageReader:
         # The least second octet of a frame, and the octets in front of its payload.
         self._bias, self._front = (128, 6) if masked else (0, 2)
         self._fast = not unknown_extensions and not chunks
-        self._idle = True
+        self._idle, self._ready = True, self._fast
         self._short = min(keep_bytes, max_message_bytes, 125)
         self._whole_bytes = keep_bytes if self._fast else -1
 
@@ -170,22 +114,34 @@ class MessageReader:
         head = self._opcode, bytes(self._kept), self._size, self._wire
         return Message(*head, self._fragments, self._compressed)
 
+    def whole(self, data: bytes) -> bytes | None:
+        """The payload when `data` is one short message and nothing else, as two reads in three are.
+
+        None, and nothing has happened, when it has to be fed.
+        """
+        front = self._front
+        size = len(data) - front
+        if not (self._ready and 0 <= size <= self._short and data[1] == self._bias + size):
+            return None
+        first = data[0]
+        if first not in _WHOLE:
+            return None
+        payload = data[front:]
+        if front == 6:
+            mask = data[2:6] * 32
+            payload = (
+                _from_bytes(payload, "little") ^ _from_bytes(mask[:size], "little")
+            ).to_bytes(size, "little")
+        if first == _FIN_BINARY or payload.isascii() or _is_utf8(payload):
+            return payload
+        return None
+
     def feed(self, data: bytes) -> list[Event]:
         """Takes what came; returns what it completes, in order.  Never raises."""
-        # One whole small message: two reads in three are nothing else.
-        if self._idle and self._fast and len(data) >= self._front:
-            first, size = data[0], data[1] - self._bias
-            if first in _WHOLE and 0 <= size <= self._short:
-                front = self._front
-                if len(data) == front + size:
-                    payload = data[front:]
-                    if front == 6:
-                        mask = data[2:6] * 32
-                        payload = (
-                            _from_bytes(payload, "little") ^ _from_bytes(mask[:size], "little")
-                        ).to_bytes(size, "little")
-                    if first == _FIN_BINARY or payload.isascii() or _is_utf8(payload):
-                        return [Message(first & 15, payload, size, size)]
+        payload = self.whole(data)
+        if payload is not None:
+            size = len(payload)
+            return [Message(data[0] & 15, payload, size, size)]
         if self._over:
             return []
         events: list[Event] = []
@@ -197,6 +153,7 @@ class MessageReader:
             events.append(Trouble(error.code, error.detail))
         else:
             self._idle = self._frame is None and not self._opcode and not self._header
+        self._ready = self._idle and self._fast
         return events
 
     def _read(self, data: bytes, events: list[Event]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from wsproxy.observe.conversation import Redactor
+from wsproxy.observe.lines import Stamps
 from wsproxy.policy.messages import MessageRules
 
 __all__ = ["Mode", "Plan", "Plans", "Recording"]
@@ -54,7 +55,7 @@ class Recording:
     Attributes:
         put: takes one line and never blocks; None when nothing is recorded.
         keep: the same for lines that must not be dropped among too many; `put` by default.
-        clock: wall clock, in seconds since 1970.
+        stamps: the wall clock.
         redactor: what is never written; None for nothing.
         view: whole messages, or parts as they pass.
         payload_bytes: how much of a message is recorded.
@@ -63,7 +64,7 @@ class Recording:
 
     put: Callable[[bytes], None] | None
     keep: Callable[[bytes], None] | None = None
-    clock: Callable[[], float]
+    stamps: Stamps
     redactor: Redactor | None = None
     view: Literal["message", "stream"] = "message"
     payload_bytes: int = 64 * 1024

@@ -63,6 +63,7 @@ class WebSocket:
 
     Attributes:
         ending: how we ended it, if we did: who is to blame and why.
+        only_records: no rule and no label hangs on what is said.
     """
 
     def __init__(self, plan: Plan, recording: Recording, agreed: Agreed, now: float) -> None:
@@ -76,13 +77,14 @@ class WebSocket:
         self.conversation = Conversation(
             agreed.opening,
             recording.put,
-            clock=recording.clock,
+            stamps=recording.stamps,
             began_at=now,
             redactor=recording.redactor,
             view=recording.view,
             keep=recording.keep,
         )
         self.ending: tuple[Side, CloseReason] | None = None
+        self.only_records = self._state is None and self._labeller.is_done
         self._guards: dict[Side, Guard] = {}
         self._directions: tuple[Filter, ...] = ()
 
@@ -139,6 +141,7 @@ class WebSocket:
             self._labeller.see(message.opcode, message.payload)
             if self._labeller.label is not None:
                 self.conversation.label_as(self._labeller.label)
+            self.only_records = self._state is None and self._labeller.is_done
 
     def judge(
         self, side: Side, message: Message, now: float
@@ -258,13 +261,19 @@ class Tap:
     def __init__(
         self, websocket: WebSocket, side: Side, reader: MessageReader, direction: Filter
     ) -> None:
+        self._websocket = websocket
         self._note = websocket.note
         self._side = side
         self._feed = reader.feed
+        self._short = short = websocket.conversation.short(side)
+        self._whole = reader.whole if short is not None else _nothing
         self._direction = direction
 
     def see(self, data: bytes, now: float) -> None:
         """Takes octets that went on."""
+        if self._websocket.only_records and (payload := self._whole(data)) is not None:
+            self._short(data[0] & 15, payload, now)  # type: ignore[misc]  # or there is no payload
+            return
         for event in self._feed(data):
             self._note(self._side, event, now)
             if type(event) is Trouble:
@@ -277,3 +286,7 @@ class Tap:
     def end(self, now: float) -> bytes:
         """Nothing was held."""
         return b""
+
+
+def _nothing(_data: bytes) -> None:
+    """No message is like those that cost least."""

@@ -1,0 +1,102 @@
+"""The lines of short messages, which nearly all messages are, at the least cost.
+
+Theory of operation.  A short message came whole in one frame, is recorded as it is and is
+of interest to no rule.  All that its line says of direction, opcode and size is one of
+504 pieces made beforehand; the session's part is made once; messages that are moved in
+one batch share the monotonic time, so they share the stamp and, mostly, the latency of an
+answer.  What is left is one ``%``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from wsproxy.model import Side
+from wsproxy.observe.timestamps import format_second
+from wsproxy.protocol.frames import OPCODE_NAMES, Opcode
+
+__all__ = [
+    "ANSWER",
+    "BINARY_LINE",
+    "BRIEF_LINE",
+    "COMPRESSED",
+    "COUNTS",
+    "TEXT_LINE",
+    "Stamps",
+    "middles",
+    "of_message",
+]
+
+# The stamp, common to the session, number, middle, what is not always there.
+_START = b'{"event":"message","time":"%b",%b%d%b%b'
+TEXT_LINE = _START + b',"text":%b}\n'
+BINARY_LINE = _START + b',"binary":"%b"}\n'
+BRIEF_LINE = _START + b"}\n"
+
+COUNTS = b'%d,"wire":%d,"fragments":%d'
+ANSWER = b',"answer_ms":%.3f'
+COMPRESSED = b',"compressed":true,"ratio":%.2f'
+
+_SHORT_BYTES = 125  # RFC 6455 §5.2: the length is in the frame's second octet
+
+
+def of_message(side: Side, opcode: int) -> bytes:
+    """What the lines of all messages of a direction and an opcode have behind their number."""
+    names = side.value.encode(), OPCODE_NAMES[opcode].encode()
+    return b',"direction":"%b","opcode":"%b","size":' % names
+
+
+def middles(side: Side, opcode: int) -> tuple[bytes, ...]:
+    """The same with size, wire and fragments, by size."""
+    return _MIDDLES[side, opcode]
+
+
+_MIDDLES = {
+    (side, opcode): tuple(
+        of_message(side, opcode) + COUNTS % (size, size, 1) for size in range(_SHORT_BYTES + 1)
+    )
+    for side in (Side.CLIENT, Side.UPSTREAM)
+    for opcode in (int(Opcode.TEXT), int(Opcode.BINARY))
+}
+
+
+class Stamps:
+    """The wall clock's time of moments on the monotonic clock, as records spell it.
+
+    All that happens in one moment has one stamp; the latest moment is remembered.
+
+    Args:
+        clock: wall clock, in seconds since 1970.
+
+    Attributes:
+        moment: the latest, monotonic.
+        stamp: its stamp.
+        asked_at: the moment, before this one, whose latency is remembered.
+        answer: that latency, as lines have it.
+    """
+
+    __slots__ = ("_clock", "_second", "_start", "answer", "asked_at", "moment", "stamp")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._second, self._start = -1, b""
+        self.moment = self.asked_at = float("nan")
+        self.stamp = self.answer = b""
+
+    def at(self, moment: float) -> bytes:
+        """The stamp of `moment`."""
+        if moment != self.moment:
+            now = self._clock()
+            second = int(now)
+            if second != self._second:
+                self._second, self._start = second, format_second(second).encode()
+            self.moment, self.asked_at = moment, float("nan")
+            self.stamp = b"%b.%06dZ" % (self._start, (now - second) * 1e6)
+        return self.stamp
+
+    def since(self, asked_at: float) -> bytes:
+        """What a line says of an answer, in the latest moment, to what was said at `asked_at`."""
+        if asked_at != self.asked_at:
+            self.asked_at = asked_at
+            self.answer = ANSWER % ((self.moment - asked_at) * 1e3)
+        return self.answer
