@@ -24,6 +24,7 @@ from pathlib import Path
 import trio
 
 from wsproxy.app_inspection import NOTHING_CAPTURED, Captured, build_plans, redaction_key
+from wsproxy.app_interception import build_looking
 from wsproxy.auth import AUTHENTICATORS, Authenticator
 from wsproxy.auth.users_file import load_users
 from wsproxy.config.load import Config
@@ -87,8 +88,9 @@ def build(
     settings = config.settings
     _check_log_folder(config)
     times = settings.timeouts
+    rules = Rules(settings.policy.default == "allow", tuple(_rules(config)))
     gate = Gate(
-        rules=Rules(settings.policy.default == "allow", tuple(_rules(config))),
+        rules=rules,
         zones=tuple(_zones(config)),
         authenticators=_authenticators(config),
         auth_required=settings.auth.required,
@@ -112,6 +114,7 @@ def build(
         ),
         drain=Drain(),
         plans=build_plans(config, captured, clock=wall_clock),
+        looking=build_looking(config, peek=rules.peek, clock=wall_clock),
         via=b"wsproxy-" + secrets.token_hex(4).encode("ascii"),
         log=log_access,
     )

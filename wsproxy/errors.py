@@ -19,6 +19,7 @@ __all__ = [
     "ClientGone",
     "ClientProtocolError",
     "ClientTimeout",
+    "ClientTlsError",
     "ConfigError",
     "ConnectFailed",
     "ConnectRefused",
@@ -33,6 +34,7 @@ __all__ = [
     "UpstreamClosed",
     "UpstreamProtocolError",
     "UpstreamTimeout",
+    "UpstreamTlsError",
     "WsproxyError",
     "face",
 ]
@@ -182,6 +184,43 @@ class UpstreamTimeout(WsproxyError):
     """The upstream kept the connection but did not answer in time."""
 
 
+class UpstreamTlsError(WsproxyError):
+    """The upstream is not who it must be, or does not speak TLS as this proxy does.
+
+    Args:
+        detail: which of the two, and why.
+        token: RFC 9209 token that says it best.
+        status: 502, or 504 when it took too long.
+        wants_other_protocol: it speaks none of the application protocols we offer.
+    """
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        token: str = "tls_protocol_error",
+        status: int = 502,
+        wants_other_protocol: bool = False,
+    ) -> None:
+        super().__init__(detail)
+        self.token = token
+        self.status = status
+        self.wants_other_protocol = wants_other_protocol
+
+
+class ClientTlsError(WsproxyError):
+    """The client did not finish the TLS handshake with us; there is no way to answer it.
+
+    Args:
+        detail: what it said, if anything.
+        distrusts: it may be that it does not trust our certificate.
+    """
+
+    def __init__(self, detail: str, *, distrusts: bool = False) -> None:
+        super().__init__(detail)
+        self.distrusts = distrusts
+
+
 @dataclass(frozen=True, slots=True)
 class Face:
     """How one failure looks from outside.
@@ -215,6 +254,8 @@ _FACES: dict[type[WsproxyError], Face] = {
     UpstreamProtocolError: Face(502, "http_protocol_error", "info"),
     UpstreamClosed: Face(502, "connection_terminated", "info"),
     UpstreamTimeout: Face(504, "http_response_timeout", "info"),
+    UpstreamTlsError: Face(502, "tls_protocol_error", "info"),
+    ClientTlsError: Face(400, "tls_alert_received", "info"),
     ConfigError: Face(500, "proxy_configuration_error", "error"),
     WsproxyError: Face(500, "proxy_internal_error", "error"),
 }

@@ -88,7 +88,8 @@ class Target:
     """Where a request wants to go.
 
     Attributes:
-        scheme: ``http``, ``ws`` or, for CONNECT, ``tcp``.
+        scheme: ``http``, ``ws``, inside intercepted TLS ``https``, ``wss`` or, for
+            CONNECT, ``tcp``.
         host: never empty.
         port: 1 … 65535.
         path: origin-form request-target (path and query) or ``*``; empty for CONNECT.

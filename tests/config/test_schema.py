@@ -31,6 +31,7 @@ def test_defaults_are_those_of_the_interface() -> None:
             "body": "1m",
             "keep_alive": "1m",
             "tls_handshake": "10s",
+            "sniff": "5s",
             "connect": "10s",
             "response_head": "1m",
             "idle": "1h",
@@ -38,6 +39,7 @@ def test_defaults_are_those_of_the_interface() -> None:
             "drain": "30s",
         },
         "dns": {"timeout": "5s"},
+        "interception": None,
         "logs": {"access": {"to": "stdout", "format": "json"}, "level": "info"},
         "inspection": {
             "max_message": "16MiB",
@@ -130,7 +132,7 @@ def properties(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def test_the_json_schema_describes_every_setting() -> None:
     schema = json_schema()
     described = dict(properties(schema))
-    assert len(described) == 80
+    assert len(described) == 101
     # A description that only repeats that of the section referred to is left out by pydantic.
     bare = [name for name, value in described.items() if not {"description", "$ref"} & set(value)]
     assert bare == []

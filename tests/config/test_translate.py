@@ -35,7 +35,7 @@ def lines_of(text: str, tmp_path: Path) -> list[str]:
         (
             "zzz: 1",
             "f:1:1: zzz: unknown key; valid here: listeners, auth, policy, limits, timeouts, "
-            "dns, logs, inspection",
+            "dns, logs, interception, inspection",
         ),
         ("workers: 2", f"f:1:1: workers: {ABSENT}"),
         ("upstreams: {a: b}", f"f:1:1: upstreams: {ABSENT}"),
@@ -262,6 +262,7 @@ def test_valid_keys_are_listed_by_section() -> None:
         "websocket",
         "messages",
         "extensions",
+        "tls",
     ]
     assert keys["inspection.redact"] == ["headers", "query", "json", "patterns"]
     assert "json" in keys["inspection.message_rules.NAME[]"]

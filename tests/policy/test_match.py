@@ -112,7 +112,7 @@ def test_one_subprotocol_is_enough_to_deny_and_all_it_takes_to_allow() -> None:
 def test_both_kinds_of_rule_know_the_same_conditions() -> None:
     known = {
         "users", "groups", "clients", "hosts", "ports", "protocols", "methods", "paths",
-        "origins", "subprotocols",
+        "origins", "subprotocols", "sniff", "alpn",
     }  # fmt: skip
     assert set(MATCHERS) == set(ALLOWING_MATCHERS) == known
 

@@ -104,7 +104,7 @@ def test_a_rule_remembers_where_it_stands() -> None:
             {"xyzzy": ["a"]},
             "xyzzy: unknown condition;"
             " known are users, groups, clients, hosts, ports, protocols, methods, paths,"
-            " origins, subprotocols",
+            " origins, subprotocols, sniff, alpn",
         ),
         ({"hosts": []}, "hosts: give at least one value or leave it out"),
         ({"hosts": ["A"]}, "hosts: 'A' is not in normal form; write 'a'"),

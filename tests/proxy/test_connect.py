@@ -14,7 +14,7 @@ from tests.support.wire import tcp_pair
 from wsproxy.errors import ConnectTimeout, ResolveTimeout
 from wsproxy.model import CloseReason, Peer
 from wsproxy.observe.exchange import Exchange
-from wsproxy.proxy.connect import OpenTunnel, begin_tunnel
+from wsproxy.proxy.open_tunnel import OpenTunnel, begin_tunnel
 
 CONNECT = b"CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n"
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"

@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, str]] = {
     "run": "Serve: the main job.",
     "check": "Say whether a configuration is right, and where not.",
     "passwd": "Add or change a user in a users file.",
+    "ca": "Make, show and export the CA that interception signs with.",
     "tail": "Show WebSocket messages as they are recorded.",
     "export": "Write captured WebSockets as HAR or JSON Lines.",
     "health": "Ask a running proxy whether it serves.",

@@ -17,6 +17,7 @@ LIBRARIES: Final = (
     "argon2-cffi",
     "bcrypt",
     "click",
+    "cryptography",
     "google-re2",
     "h11",
     "libpass",

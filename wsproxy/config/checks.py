@@ -37,6 +37,7 @@ def problems_of(settings: Settings) -> Iterator[Problem]:
     yield from _message_sets(settings)
     yield from _message_rules(settings.inspection)
     yield from _captures(settings)
+    yield from _interception(settings)
 
 
 def _listeners(settings: Settings) -> Iterator[Problem]:
@@ -126,6 +127,17 @@ def _incomplete(rule: MessageRule) -> str | None:
         case "redact" if rule.matches is None and not rule.json_:
             return "to redact, a rule needs matches or json: they say what"
     return None
+
+
+def _interception(settings: Settings) -> Iterator[Problem]:
+    for index, rule in enumerate(settings.policy.rules):
+        path: KeyPath = ("policy", "rules", index, "tls")
+        if rule.tls == "passthrough":
+            continue
+        if settings.interception is None:
+            yield path, f"tls: {rule.tls} needs the section interception; see 'wsproxy ca init'"
+        if rule.action == "deny":
+            yield path, "what is denied is not looked into; remove this key"
 
 
 def _captures(settings: Settings) -> Iterator[Problem]:

@@ -39,6 +39,7 @@ from wsproxy.config.fields import (
     Text,
 )
 from wsproxy.config.inspection import Inspection
+from wsproxy.config.interception import Interception
 from wsproxy.config.section import Section, duration
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Rule",
     "Settings",
     "Timeouts",
+    "TlsMode",
     "WebSocketMode",
     "When",
 ]
@@ -62,6 +64,7 @@ _LOOPBACK: Final = ListenAddress.parse("127.0.0.1:8080")
 
 Count = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
 WebSocketMode = Literal["off", "metadata", "log", "enforce"]
+TlsMode = Literal["passthrough", "intercept", "intercept_always"]
 
 
 class Listener(Section):
@@ -128,6 +131,14 @@ class When(Section):
     subprotocols: OneOrMany[Text] = Field(
         default_factory=tuple, description="WebSocket subprotocols that the client offers."
     )
+    sniff: OneOrMany[Literal["tls", "websocket", "http", "other"]] = Field(
+        default_factory=tuple,
+        description="What the first octets of a tunnel are; tls and websocket agree with the target.",
+    )
+    alpn: OneOrMany[Text] = Field(
+        default_factory=tuple,
+        description="Protocols a TLS client may offer, and no other; none: it offers none.",
+    )
 
     def conditions(self) -> Mapping[str, tuple[str | int, ...]]:
         """The conditions that are given, by name."""
@@ -150,6 +161,10 @@ class Rule(Section):
     )
     extensions: Literal["keep", "strip", "no_context_takeover"] = Field(
         default="keep", description="What becomes of the WebSocket extensions the client offers."
+    )
+    tls: TlsMode = Field(
+        default="passthrough",
+        description="Whether TLS is looked into; intercept_always knows no exception.",
     )
 
     _line: int = PrivateAttr(0)
@@ -208,6 +223,7 @@ class Timeouts(Section):
     body: Duration = duration("60s", "For the next part of a body.")
     keep_alive: Duration = duration("60s", "For the next request on a connection.")
     tls_handshake: Duration = duration("10s", "For a TLS handshake.")
+    sniff: Duration = duration("5s", "For the first octets of a tunnel that rules ask about.")
     connect: Duration = duration("10s", "For a connection to the target.")
     response_head: Duration = duration("60s", "For the target's response head.")
     idle: Duration = duration("1h", "For the next byte in a tunnel.")
@@ -253,6 +269,7 @@ class Settings(Section):
     timeouts: Timeouts = Field(default=Timeouts(), description="How long to wait.")
     dns: Dns = Field(default=Dns(), description="Name resolution.")
     logs: Logs = Field(default=Logs(), description="What is written down.")
+    interception: Interception | None = Field(default=None, description="How TLS is looked into.")
     inspection: Inspection = Field(
         default=Inspection(), description="What is done with WebSocket messages."
     )

@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import trio
 
 from wsproxy.model import CloseReason, Side
+from wsproxy.net.tls_socket import Endpoint
 
 if TYPE_CHECKING:
-    import socket
-
     from wsproxy.net.filter import Inspection
 
 __all__ = ["Engine", "EngineStatistics", "OnEnd", "RelayLimits", "RelaySummary", "best_engine"]
@@ -88,8 +87,8 @@ class Engine(Protocol):
 
     async def relay(
         self,
-        client: socket.socket,
-        upstream: socket.socket,
+        client: Endpoint,
+        upstream: Endpoint,
         limits: RelayLimits,
         *,
         early_up: bytes = b"",
@@ -116,8 +115,8 @@ class Engine(Protocol):
 
     def start(
         self,
-        client: socket.socket,
-        upstream: socket.socket,
+        client: Endpoint,
+        upstream: Endpoint,
         limits: RelayLimits,
         on_end: OnEnd,
         *,

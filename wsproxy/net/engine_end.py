@@ -19,6 +19,7 @@ import sys
 import trio
 
 from wsproxy.net.pump import Pump, Step
+from wsproxy.net.tls_socket import Endpoint
 
 __all__ = ["DELIVERY_S", "close_sockets", "deliver_at_once", "deliver_rest"]
 
@@ -70,7 +71,7 @@ def close_sockets(up: Pump, down: Pump) -> None:
     down.source.close()
 
 
-def _unsent_bytes(sock: socket.socket) -> int:
+def _unsent_bytes(sock: Endpoint) -> int:
     """Bytes in the send queue that were never transmitted; 0 where nobody knows."""
     if sys.platform != "linux":
         return 0

@@ -42,9 +42,10 @@ from wsproxy.net.engine_tunnel import Tunnel, Waiter, wait_resumed
 from wsproxy.net.filter import Filter, Inspection, are_finishing, attach
 from wsproxy.net.pipes import PipePool, splice_works
 from wsproxy.net.pump import Pump, Room, Step
+from wsproxy.net.tls_socket import Endpoint
 
 if TYPE_CHECKING:
-    import socket
+    pass
 
 __all__ = ["EpollEngine"]
 
@@ -118,8 +119,8 @@ class EpollEngine:
 
     async def relay(
         self,
-        client: socket.socket,
-        upstream: socket.socket,
+        client: Endpoint,
+        upstream: Endpoint,
         limits: RelayLimits,
         *,
         early_up: bytes = b"",
@@ -137,8 +138,8 @@ class EpollEngine:
 
     def start(
         self,
-        client: socket.socket,
-        upstream: socket.socket,
+        client: Endpoint,
+        upstream: Endpoint,
         limits: RelayLimits,
         on_end: OnEnd,
         *,
@@ -238,8 +239,8 @@ class EpollEngine:
 
     def _begin(
         self,
-        client: socket.socket,
-        upstream: socket.socket,
+        client: Endpoint,
+        upstream: Endpoint,
         limits: RelayLimits,
         on_end: OnEnd,
         *,

@@ -16,6 +16,7 @@ from wsproxy.net.engine import Engine, EngineStatistics, OnEnd, RelayLimits, Rel
 from wsproxy.net.engine_end import close_sockets, deliver_rest
 from wsproxy.net.filter import Inspection, are_finishing, attach
 from wsproxy.net.pump import Pump, Room, Step
+from wsproxy.net.tls_socket import Endpoint
 
 __all__ = ["TrioEngine"]
 
@@ -87,8 +88,8 @@ class TrioEngine:
 
     async def relay(
         self,
-        client: socket.socket,
-        upstream: socket.socket,
+        client: Endpoint,
+        upstream: Endpoint,
         limits: RelayLimits,
         *,
         early_up: bytes = b"",
@@ -126,8 +127,8 @@ class TrioEngine:
 
     def start(
         self,
-        client: socket.socket,
-        upstream: socket.socket,
+        client: Endpoint,
+        upstream: Endpoint,
         limits: RelayLimits,
         on_end: OnEnd,
         *,

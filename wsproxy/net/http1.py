@@ -24,6 +24,7 @@ from wsproxy.errors import (
 )
 from wsproxy.model import ProxyRequest
 from wsproxy.net.streams import TcpStream
+from wsproxy.net.tls_socket import TlsSocket
 from wsproxy.protocol.http1 import ClientConnection, Need, ServerConnection
 from wsproxy.protocol.response import Response
 
@@ -130,6 +131,15 @@ class Channel(Generic[_Http]):
     def _slow_reader(self) -> WsproxyError:
         return self.slow(self.slow_detail)
 
+    def take_rest(self) -> bytes:
+        """The octets behind the last message, read or not: no event will tell of them."""
+        rest, sock = self.http.take_rest(), self.stream.sock
+        if isinstance(sock, TlsSocket):
+            # What follows has framing of its own to tell whether it is whole.
+            sock.lenient = True
+            rest += sock.take_ready()
+        return rest
+
     def close(self) -> None:
         """Closes at once."""
         self.stream.close()
@@ -220,6 +230,11 @@ class UpstreamChannel(Channel[ClientConnection]):
                 await self.receive_more()
                 event = self.http.next_event()
         return event
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing was said over it yet, by either side."""
+        return not self.http.has_data() and not self.stream.is_readable()
 
     @property
     def reusable(self) -> bool:

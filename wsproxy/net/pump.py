@@ -24,6 +24,8 @@ import enum
 import socket
 from typing import TYPE_CHECKING
 
+from wsproxy.net.tls_socket import Endpoint
+
 if TYPE_CHECKING:
     from wsproxy.net.filter import Filter
     from wsproxy.net.pipes import Pipe, PipePool
@@ -140,7 +142,7 @@ class Pump:
     )
 
     def __init__(
-        self, source: socket.socket, sink: socket.socket, *, room: Room, early: bytes, now: float
+        self, source: Endpoint, sink: Endpoint, *, room: Room, early: bytes, now: float
     ) -> None:
         self.source = source
         self.sink = sink
@@ -303,7 +305,9 @@ class Pump:
         return _ENDED
 
     def _borrow(self) -> bool:
-        if self.room.pipes is not None:
+        # Octets of a TLS endpoint have to come through here.
+        plain = isinstance(self.source, socket.socket) and isinstance(self.sink, socket.socket)
+        if self.room.pipes is not None and plain:
             self._pipe = self.room.pipes.borrow()
         return self._pipe is not None
 

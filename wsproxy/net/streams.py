@@ -12,6 +12,8 @@ import socket
 
 import trio
 
+from wsproxy.net.tls_socket import Endpoint
+
 __all__ = ["TcpStream", "is_exhausted", "tune"]
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -31,7 +33,7 @@ def tune(sock: socket.socket) -> None:
 
 
 class TcpStream(trio.abc.HalfCloseableStream):
-    """A connected, non-blocking stream socket.
+    """A connected, non-blocking stream socket, or TLS on one.
 
     One task may send while another receives; two tasks must not do the same.
 
@@ -41,11 +43,11 @@ class TcpStream(trio.abc.HalfCloseableStream):
 
     __slots__ = ("_sock",)
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock: socket.socket | None = sock
+    def __init__(self, sock: Endpoint) -> None:
+        self._sock: Endpoint | None = sock
 
     @property
-    def sock(self) -> socket.socket:
+    def sock(self) -> Endpoint:
         """The socket.
 
         Raises:
@@ -141,7 +143,7 @@ class TcpStream(trio.abc.HalfCloseableStream):
             return True
         return True
 
-    def detach(self) -> socket.socket:
+    def detach(self) -> Endpoint:
         """Gives the socket away; the stream is closed afterwards."""
         sock, self._sock = self.sock, None
         return sock

@@ -58,6 +58,10 @@ class Exchange:
         websocket: what was said over it, as far as it was looked into; its URL is
             `inner` where it was opened inside a tunnel.
         inner: URL of the handshake inside a tunnel, without its query.
+        sniffed: what a tunnel's first octets are; see `wsproxy.policy.ask.SNIFFED`.
+        alpn: what its ClientHello offers.
+        tls: what was done with its TLS, and why.
+        tunnel: id of the intercepted tunnel this was said in.
         first_byte_ms: from the request's first octet to the answer's head.
     """
 
@@ -82,6 +86,10 @@ class Exchange:
     reason: CloseReason | None = None
     websocket: Summary | None = None
     inner: str | None = None
+    sniffed: frozenset[str] | None = None
+    alpn: tuple[str, ...] = ()
+    tls: dict[str, object] | None = None
+    tunnel: str | None = None
     head_ms: float | None = None
     authenticate_ms: float | None = None
     resolve_ms: float | None = None

@@ -60,6 +60,10 @@ def format_json(event: str, exchange: Exchange, at: float, now: float) -> bytes:
     }
     if exchange.websocket is not None:
         line["websocket"] = _websocket(exchange)
+    if exchange.tls is not None:
+        line["tls"] = exchange.tls
+    if exchange.tunnel is not None:
+        line["tunnel"] = exchange.tunnel
     # A copy: what orjson returns keeps the 4 KiB it was written into for as long as it waits.
     return orjson.dumps(line) + b"\n"
 

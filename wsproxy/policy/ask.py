@@ -6,10 +6,17 @@ from typing import NamedTuple
 
 from wsproxy.model import Address, Host, Identity
 
-__all__ = ["PROTOCOLS", "Ask", "tunnel_protocols"]
+__all__ = ["PROTOCOLS", "SNIFFED", "Ask", "tunnel_protocols"]
 
 PROTOCOLS = frozenset({"http", "https", "ws", "wss", "tcp"})
 """What a rule's ``protocols`` can name."""
+
+SNIFFED = frozenset({"tls", "websocket", "http", "other"})
+"""What a rule's ``sniff`` can name.
+
+``tls`` is a ClientHello whose server name agrees with the target, ``websocket`` a handshake
+whose Host does; what is said inside intercepted TLS is ``tls`` as well.
+"""
 
 _TLS_PORT_TUNNEL = frozenset({"tcp", "https", "wss"})
 _HTTP_PORT_TUNNEL = frozenset({"tcp", "ws"})
@@ -31,6 +38,9 @@ class Ask(NamedTuple):
         origin: what the ``Origin`` of a WebSocket handshake says; None when it has none,
             or there is no handshake to look at.
         subprotocols: what a WebSocket handshake offers, in its order.
+        sniffed: what its first octets are, a subset of `SNIFFED`; None for a tunnel whose
+            first octets have not come yet.
+        alpn: what its ClientHello offers, in its order; () without one.
         handshake: whether this is a WebSocket handshake that was looked at; a tunnel is
             asked about twice, and before there is one these conditions do not match.
     """
@@ -45,6 +55,8 @@ class Ask(NamedTuple):
     origin: str | None = None
     subprotocols: tuple[str, ...] = ()
     handshake: bool = False
+    sniffed: frozenset[str] | None = None
+    alpn: tuple[str, ...] = ()
 
 
 def tunnel_protocols(port: int) -> frozenset[str]:

@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from wsproxy.policy.ask import PROTOCOLS, Ask
+from wsproxy.policy.ask import PROTOCOLS, SNIFFED, Ask
 from wsproxy.policy.hosts import compile_hosts
 from wsproxy.policy.networks import compile_networks, parse_unmapped_network, unmapped
 from wsproxy.policy.origins import compile_origins
@@ -159,6 +159,48 @@ def _subprotocols_every(values: Values) -> Matcher:
     return matches
 
 
+def _sniff_known(values: Values) -> Matcher:
+    return _sniff(values, in_doubt=False)
+
+
+def _sniff_or_unknown(values: Values) -> Matcher:
+    return _sniff(values, in_doubt=True)
+
+
+def _sniff(values: Values, *, in_doubt: bool) -> Matcher:
+    """Before a tunnel's first octets have come, nobody knows; who asks then asks again."""
+    names = _texts(values, "sniff")
+    for name in sorted(names - SNIFFED):
+        near = difflib.get_close_matches(name.lower(), sorted(SNIFFED), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(SNIFFED))}"
+        raise ValueError(f"{name!r} is nothing that can be told by first octets; {hint}")
+
+    def matches(ask: Ask) -> bool:
+        return in_doubt if ask.sniffed is None else not names.isdisjoint(ask.sniffed)
+
+    return matches
+
+
+def _alpn_known(values: Values) -> Matcher:
+    return _alpn(values, in_doubt=False)
+
+
+def _alpn_or_unknown(values: Values) -> Matcher:
+    return _alpn(values, in_doubt=True)
+
+
+def _alpn(values: Values, *, in_doubt: bool) -> Matcher:
+    """All that is offered must be among the names; ``none`` stands for no offer."""
+    names = _texts(values, "ALPN protocol")
+
+    def matches(ask: Ask) -> bool:
+        if ask.sniffed is None:
+            return in_doubt
+        return names.issuperset(ask.alpn or ("none",))
+
+    return matches
+
+
 MATCHERS: Mapping[str, Builder] = {
     "users": _users,
     "groups": _groups,
@@ -170,8 +212,13 @@ MATCHERS: Mapping[str, Builder] = {
     "paths": _paths_any_reading,
     "origins": _origins_in_doubt,
     "subprotocols": _subprotocols_any,
+    "sniff": _sniff_known,
+    "alpn": _alpn_known,
 }
 """Condition name to builder, for rules that deny: in doubt they match.
+
+But for what first octets are to tell: until they do, the tunnel is open, nothing is
+relayed, and the last word is not spoken.
 
 A builder takes the configured values, never none, and raises ValueError with a
 sentence that says what to write instead.
@@ -182,6 +229,8 @@ ALLOWING_MATCHERS: Mapping[str, Builder] = {
     "paths": _paths_every_reading,
     "origins": _origins_for_certain,
     "subprotocols": _subprotocols_every,
+    "sniff": _sniff_or_unknown,
+    "alpn": _alpn_or_unknown,
 }
 """The same for rules that allow: in doubt they do not match."""
 

@@ -12,6 +12,8 @@ from wsproxy.policy.match import ALLOWING_MATCHERS, MATCHERS, Matcher, Values
 
 __all__ = ["Ask", "Rule", "Rules", "compile_rule", "decide", "tunnel_protocols"]
 
+_OF_FIRST_OCTETS = frozenset({"sniff", "alpn"})
+
 _DEFAULT_VERDICTS = {
     True: Verdict(True, "default", "no rule matched; default allow"),
     False: Verdict(False, "default", "no rule matched; default deny"),
@@ -28,6 +30,7 @@ class Rule:
         allow: what happens then.
         message: what a refused person gets to read; may be empty.
         line: where the rule starts in the configuration file, from 1; 0 if unknown.
+        peeks: a condition is about a tunnel's first octets.
         verdict: the answer, made once.
     """
 
@@ -36,6 +39,7 @@ class Rule:
     allow: bool
     message: str = ""
     line: int = 0
+    peeks: bool = False
     verdict: Verdict = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -56,6 +60,11 @@ class Rules:
 
     default_allow: bool
     rules: tuple[Rule, ...] = ()
+
+    @property
+    def peek(self) -> bool:
+        """Whether what a tunnel's first octets are may change a decision."""
+        return any(rule.peeks for rule in self.rules)
 
 
 def compile_rule(
@@ -87,7 +96,8 @@ def compile_rule(
             conditions.append(builders[condition](values))
         except ValueError as error:
             raise ValueError(f"{condition}: {error}") from None
-    return Rule(name, tuple(conditions), allow, message, line)
+    peeks = not _OF_FIRST_OCTETS.isdisjoint(when)
+    return Rule(name, tuple(conditions), allow, message, line, peeks)
 
 
 def decide(rules: Rules, ask: Ask) -> Verdict:

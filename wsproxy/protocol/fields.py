@@ -47,6 +47,9 @@ _NOT_IN_TRAILERS = _HOP_BY_HOP | frozenset(
 )
 
 
+_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+
+
 def values(headers: Headers, name: bytes) -> list[bytes]:
     """All values of field `name` (lower-case), in order."""
     return [value for key, value in headers if key.lower() == name]
@@ -120,7 +123,7 @@ def to_upstream(request: ProxyRequest, *, via: bytes) -> list[tuple[bytes, bytes
     9110 §7.6.3).
     """
     target = request.target
-    host = str(target.host) if target.port == 80 else target.authority
+    host = str(target.host) if target.port == _PORTS[target.scheme] else target.authority
     fields = [(b"Host", host.encode("ascii"))]
     # RFC 9110 §10.1.1: an expectation in an HTTP/1.0 request is ignored.
     own = (b"host", b"expect") if request.version == "1.0" else (b"host",)

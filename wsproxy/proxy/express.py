@@ -21,8 +21,9 @@ from wsproxy.net.listen import Handler
 from wsproxy.net.streams import RECEIVE_SIZE
 from wsproxy.observe.exchange import Exchange
 from wsproxy.protocol.http1 import ServerConnection
-from wsproxy.proxy.connect import ESTABLISHED, OpenTunnel, begin_tunnel, inspection_of
+from wsproxy.proxy.connect import ESTABLISHED
 from wsproxy.proxy.http import serve
+from wsproxy.proxy.open_tunnel import OpenTunnel, begin_tunnel, inspection_of
 from wsproxy.proxy.runtime import Runtime
 from wsproxy.proxy.session import Begun
 
@@ -60,7 +61,7 @@ def _open(sock: socket.socket, peer: Peer, runtime: Runtime, begun: Begun) -> Op
             return None
         exchange.begin(request, now)
         route = runtime.gate.admit_nowait(request, exchange)
-        if route is None:
+        if route is None or runtime.looking.concerns(exchange.rule):
             return None
         begun.attempt = attempt = route.connect_nowait(exchange)
         if attempt is None or exchange.dialled is None:

@@ -62,8 +62,7 @@ async def forward(session: Session, request: ProxyRequest, exchange: Exchange) -
             after that the caller closes without finishing it.
     """
     check_loop(session, request)
-    connected = session.paired(request.target)
-    route = await session.runtime.gate.admit(request, exchange, connected=connected)
+    route = await session.admit(request, exchange)
     hops = max_forwards(request)
     if hops == 0:
         return await answer_for_origin(session, request, exchange)
@@ -78,7 +77,7 @@ async def forward(session: Session, request: ProxyRequest, exchange: Exchange) -
         if not _may_repeat(session, request, exchange):
             raise
     session.drop_upstream()
-    route = await session.runtime.gate.admit(request, exchange)
+    route = await session.admit(request, exchange)
     return await _exchange(session, request, exchange, await session.connect(route, exchange))
 
 

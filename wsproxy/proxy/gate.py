@@ -27,8 +27,8 @@ from wsproxy.protocol.handshake import offered_subprotocols
 
 __all__ = ["Attempt", "Gate", "Route"]
 
-_HTTP = frozenset({"http"})
-_WS = frozenset({"ws"})
+_HTTP, _WEBSOCKET = frozenset({"http"}), frozenset({"websocket"})
+_PROTOCOLS = {scheme: frozenset({scheme}) for scheme in ("http", "https", "ws", "wss")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +176,9 @@ class Gate:
         return Route(target, self._vet(target, (target.host.address,)), self.connect_timeout_s)
 
     def decide_again(self, request: ProxyRequest, exchange: Exchange) -> None:
-        """Asks policy about a handshake inside a tunnel, as if its client had asked for it at once.
+        """Asks policy about what is known now of a tunnel, or is asked for inside it.
 
-        Where it leads was decided with the tunnel: the connection stands.
+        Who asks and where it leads was decided with the tunnel: the connection stands.
 
         Raises:
             Denied: by a rule.
@@ -218,10 +218,13 @@ class Gate:
     def _decide(self, request: ProxyRequest, identity: Identity | None, exchange: Exchange) -> None:
         target = request.target
         tunnel = request.kind is RequestKind.CONNECT
+        sniffed = exchange.sniffed
         if tunnel:
             protocols = tunnel_protocols(target.port)
         else:
-            protocols = _WS if request.kind is RequestKind.UPGRADE else _HTTP
+            protocols = _PROTOCOLS[target.scheme]
+            said = _WEBSOCKET if request.kind is RequestKind.UPGRADE else _HTTP
+            sniffed = said if sniffed is None else sniffed | said
         ask = Ask(
             client=exchange.peer.address,
             identity=identity,
@@ -230,6 +233,8 @@ class Gate:
             protocols=protocols,
             method=request.method,
             path=None if tunnel else target.path.decode("latin-1"),
+            sniffed=sniffed,
+            alpn=exchange.alpn,
         )
         if request.kind is RequestKind.UPGRADE:
             ask = _with_handshake(ask, request)

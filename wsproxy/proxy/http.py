@@ -7,6 +7,7 @@ all that belonged to HTTP is let go and only two sockets remain.
 
 from __future__ import annotations
 
+import functools
 import logging
 import socket
 from collections.abc import Awaitable, Callable
@@ -30,8 +31,10 @@ from wsproxy.model import CloseReason, Peer, ProxyRequest, RequestKind, Side
 from wsproxy.net.http1 import ClientChannel
 from wsproxy.net.streams import TcpStream
 from wsproxy.observe.exchange import Exchange
-from wsproxy.proxy.connect import OpenTunnel, begin_tunnel, connect
+from wsproxy.proxy.connect import connect
 from wsproxy.proxy.forward import forward
+from wsproxy.proxy.intercept import Intercepted
+from wsproxy.proxy.open_tunnel import OpenTunnel, begin_tunnel
 from wsproxy.proxy.own import own
 from wsproxy.proxy.pages import refusal
 from wsproxy.proxy.runtime import Runtime
@@ -42,7 +45,8 @@ __all__ = ["STORIES", "serve"]
 
 log = logging.getLogger("wsproxy")
 
-Story = Callable[[Session, ProxyRequest, Exchange], Awaitable[OpenTunnel | bool]]
+Outcome = OpenTunnel | Intercepted | bool
+Story = Callable[[Session, ProxyRequest, Exchange], Awaitable[Outcome]]
 
 STORIES: dict[RequestKind, Story] = {
     RequestKind.CONNECT: connect,
@@ -69,13 +73,15 @@ async def serve(
     except LimitReached as error:
         await _turn_away(session, error)
         return
-    tunnel = None
+    tunnel: OpenTunnel | Intercepted | None = None
     try:
         tunnel = await _converse(session)
+        if isinstance(tunnel, Intercepted):
+            tunnel = await _converse_inside(tunnel)
     finally:
-        if tunnel is None:
+        if not isinstance(tunnel, OpenTunnel):
             runtime.occupancy.leave(peer.address)
-    if tunnel is not None:
+    if isinstance(tunnel, OpenTunnel):
         begin_tunnel(tunnel, runtime)
 
 
@@ -99,13 +105,30 @@ async def _turn_away(session: Session, error: LimitReached) -> None:
         session.close()
 
 
-async def _converse(session: Session) -> OpenTunnel | None:
-    """Request after request; a tunnel if one of them opened it."""
+async def _converse_inside(tunnel: Intercepted) -> OpenTunnel | None:
+    """The conversation inside a tunnel; the tunnel's records are written when it begins and ends."""
+    tunnel.session.runtime.log("open", tunnel.exchange)
+    closed = functools.partial(tunnel.close, Side.CLIENT, CloseReason.EOF)
+    opened = None
+    try:
+        opened = await _converse(tunnel.session)
+        assert not isinstance(opened, Intercepted), "no CONNECT inside"
+    except trio.Cancelled:
+        tunnel.exchange.end(Side.PROXY, CloseReason.DRAINED)
+        raise
+    finally:
+        if opened is None:
+            closed()
+    return None if opened is None else opened._replace(over=closed)
+
+
+async def _converse(session: Session) -> OpenTunnel | Intercepted | None:
+    """Request after request; what one of them opened, if it did."""
     first = True
     try:
         while (began_at := await _wait_for_request(session, first=first)) is not None:
-            outcome = await _serve_request(session, Exchange(session.peer, began_at))
-            if isinstance(outcome, OpenTunnel):
+            outcome = await _serve_request(session, session.new_exchange(began_at))
+            if not isinstance(outcome, bool):
                 return outcome
             if not outcome or not session.client.http.start_next_request():
                 session.drop_upstream()
@@ -137,7 +160,7 @@ async def _wait_for_request(session: Session, *, first: bool) -> float | None:
         began_at = trio.current_time()
         session.waited_s = began_at - opened_at if first and opened_at else 0.0
         return began_at
-    if first:
+    if first and session.inside is None:
         exchange = Exchange(session.peer, opened_at or trio.current_time())
         exchange.end(by, reason)
         session.runtime.log("access", exchange)
@@ -155,13 +178,17 @@ async def _wait_for_data(session: Session, *, first: bool) -> CloseReason:
     return CloseReason.DRAINED if drain.draining else CloseReason.TIMEOUT
 
 
-async def _serve_request(session: Session, exchange: Exchange) -> OpenTunnel | bool:
+async def _serve_request(session: Session, exchange: Exchange) -> Outcome:
     """One request, answered and recorded; see `Story` for what is returned."""
     request: ProxyRequest | None = None
-    outcome: OpenTunnel | bool = False
+    outcome: Outcome = False
     try:
         request = await _read_head(session, exchange)
         if request is not None:
+            exchange.begin(request, trio.current_time())
+            if session.inside is not None:
+                request = session.inside.interpret(request)
+                exchange.begin(request, trio.current_time())
             outcome = await STORIES[request.kind](session, request, exchange)
     except WsproxyError as error:
         outcome = await _refuse(session, request, exchange, error)
@@ -172,7 +199,7 @@ async def _serve_request(session: Session, exchange: Exchange) -> OpenTunnel | b
         exchange.end(Side.PROXY, CloseReason.DRAINED)
         raise
     finally:
-        if not isinstance(outcome, OpenTunnel):
+        if isinstance(outcome, bool):
             if not outcome:
                 exchange.end(Side.CLIENT, CloseReason.EOF)
             session.runtime.log("access", exchange)
@@ -188,7 +215,6 @@ async def _read_head(session: Session, exchange: Exchange) -> ProxyRequest | Non
     if event is None:
         return None
     assert isinstance(event, ProxyRequest), "heads come first"
-    exchange.begin(event, trio.current_time())
     return event
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 from dataclasses import dataclass
+from email.utils import formatdate
 from http import HTTPStatus
 
 from wsproxy.errors import AuthRequired, Denied, LimitReached, WsproxyError, face
@@ -12,7 +13,7 @@ from wsproxy.model import ProxyRequest
 from wsproxy.protocol.fields import values
 from wsproxy.protocol.http1 import Fields
 
-__all__ = ["Page", "help_page", "reason_phrase", "refusal", "status_page"]
+__all__ = ["Page", "answer_bytes", "help_page", "reason_phrase", "refusal", "status_page"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,19 @@ def _wants_json(request: ProxyRequest | None) -> bool:
         return False
     accept = b",".join(values(request.headers, b"accept")).lower()
     return b"json" in accept and b"text/html" not in accept
+
+
+def answer_bytes(page: Page) -> bytes:
+    """A response inside a tunnel, in the origin's place; the connection ends with it."""
+    fields = [
+        *page.headers,
+        (b"Content-Length", b"%d" % len(page.body)),
+        (b"Date", formatdate(usegmt=True).encode("ascii")),
+        (b"Connection", b"close"),
+    ]
+    lines = [b"HTTP/1.1 %d %b" % (page.status, reason_phrase(page.status))]
+    lines += [b"%b: %b" % field for field in fields]
+    return b"\r\n".join([*lines, b"", page.body])
 
 
 _STYLE = "body{font:16px/1.5 sans-serif;max-width:40em;margin:3em auto;padding:0 1em}code{background:#eee}"

@@ -11,6 +11,7 @@ import trio
 from wsproxy.net.engine import Engine, RelayLimits
 from wsproxy.observe.exchange import Exchange
 from wsproxy.proxy.gate import Gate
+from wsproxy.proxy.looking import Looking
 from wsproxy.proxy.occupancy import Occupancy
 from wsproxy.proxy.plans import Plans
 
@@ -64,6 +65,7 @@ class Runtime:
         occupancy: places for client connections.
         drain: whether the proxy is stopping.
         plans: how closely WebSockets are looked at.
+        looking: which tunnels are looked into ahead of that, and with what.
         via: this process's pseudonym in Via fields.
         log: takes ``open`` or, exactly once, ``access``, and the exchange; never blocks.
     """
@@ -75,5 +77,6 @@ class Runtime:
     occupancy: Occupancy
     drain: Drain
     plans: Plans
+    looking: Looking
     via: bytes
     log: Callable[[str, Exchange], None]

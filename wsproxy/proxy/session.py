@@ -8,6 +8,7 @@ anybody else's request.
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +17,14 @@ from email.utils import formatdate
 import h11
 import trio
 
-from wsproxy.errors import WsproxyError
+from wsproxy.errors import UpstreamTlsError, WsproxyError
 from wsproxy.model import Address, Peer, ProxyRequest, Target
 from wsproxy.net.http1 import ClientChannel, UpstreamChannel
 from wsproxy.net.streams import TcpStream
+from wsproxy.net.tls import start_upstream_tls
+from wsproxy.net.tls_socket import Endpoint
 from wsproxy.observe.exchange import Exchange
+from wsproxy.protocol.inside import interpret_inside
 from wsproxy.proxy.gate import Attempt, Route
 from wsproxy.proxy.pages import Page, reason_phrase
 from wsproxy.proxy.runtime import Runtime
@@ -41,11 +45,18 @@ class Upstream:
         channel: open and idle.
         target: what it was opened for.
         address: where it leads.
+        fresh: nothing was asked over it yet.
+
+    Attributes:
+        used: for more than one request.
     """
 
-    __slots__ = ("address", "channel", "target", "used")
+    __slots__ = ("address", "channel", "fresh", "target", "used")
 
-    def __init__(self, channel: UpstreamChannel, target: Target, address: Address) -> None:
+    def __init__(
+        self, channel: UpstreamChannel, target: Target, address: Address, *, fresh: bool = True
+    ) -> None:
+        self.fresh = fresh
         self.channel = channel
         self.target = target
         self.address = address
@@ -54,7 +65,48 @@ class Upstream:
     def serves(self, target: Target) -> bool:
         """Whether a request for `target` may use this connection."""
         mine = self.target
-        return (mine.host, mine.port) == (target.host, target.port) and self.channel.reusable
+        same = (mine.host, mine.port) == (target.host, target.port)
+        return same and (self.channel.untouched if self.fresh else self.channel.reusable)
+
+
+@dataclass(slots=True)
+class Inside:
+    """A tunnel that is intercepted, as its inside knows it.
+
+    Attributes:
+        target: of the CONNECT.
+        route: where it leads.
+        exchange: of the CONNECT.
+        context: our side of TLS towards the origin.
+        handshake_s: for one handshake.
+        error: why nothing can be asked of the origin.
+        upstream: the connection that was made with the tunnel.
+    """
+
+    target: Target
+    route: Route
+    exchange: Exchange
+    context: ssl.SSLContext
+    handshake_s: float
+    error: UpstreamTlsError | None = None
+    upstream: Upstream | None = None
+
+    def interpret(self, request: ProxyRequest) -> ProxyRequest:
+        """What a request asks for.
+
+        Raises:
+            ClientProtocolError: not what may be asked inside a tunnel.
+            Denied: the origin is another one.
+        """
+        return interpret_inside(request, self.target)
+
+    def introduce(self, exchange: Exchange) -> None:
+        """Tells the notebook of a request what is known of its tunnel."""
+        outer = self.exchange
+        exchange.tunnel = outer.id
+        exchange.sniffed, exchange.alpn = outer.sniffed, outer.alpn
+        if outer.identity is not None:
+            exchange.identify(outer.identity)
 
 
 @dataclass(slots=True)
@@ -90,16 +142,23 @@ class Session:
         peer: its address.
         runtime: what is configured.
         begun: what was done already.
+        inside: of what tunnel this is the inside; None for the connection itself.
 
     Attributes:
         upstream: this client's own connection to an origin, if there is one.
         waited_s: how much of the first head's time was gone at its first octet.
     """
 
-    __slots__ = ("begun", "client", "peer", "runtime", "upstream", "waited_s")
+    __slots__ = ("begun", "client", "inside", "peer", "runtime", "upstream", "waited_s")
 
     def __init__(
-        self, client: ClientChannel, peer: Peer, runtime: Runtime, begun: Begun | None = None
+        self,
+        client: ClientChannel,
+        peer: Peer,
+        runtime: Runtime,
+        begun: Begun | None = None,
+        *,
+        inside: Inside | None = None,
     ) -> None:
         self.begun = begun or Begun()
         if self.begun.octets:
@@ -107,8 +166,25 @@ class Session:
         self.client = client
         self.peer = peer
         self.runtime = runtime
+        self.inside = inside
         self.upstream: Upstream | None = None
         self.waited_s = 0.0
+
+    def new_exchange(self, began_at: float) -> Exchange:
+        """The notebook of the next request; inside a tunnel it is known who asks."""
+        exchange = Exchange(self.peer, began_at)
+        if self.inside is not None:
+            self.inside.introduce(exchange)
+        return exchange
+
+    async def admit(self, request: ProxyRequest, exchange: Exchange) -> Route:
+        """Asks the gate; see `Gate.admit`."""
+        gate, inside = self.runtime.gate, self.inside
+        connected = self.paired(request.target)
+        if inside is None:
+            return await gate.admit(request, exchange, connected=connected)
+        gate.decide_again(request, exchange)
+        return inside.route
 
     def paired(self, target: Target) -> Address | None:
         """The address of this client's connection to `target`, if it can be used again."""
@@ -125,15 +201,28 @@ class Session:
         upstream = self.upstream
         # Again, because authentication may have taken its time since `paired`.
         if upstream and upstream.address in route.addresses and upstream.serves(route.target):
-            upstream.channel.http.start_next_cycle()
-            upstream.used = True
+            if upstream.fresh:
+                upstream.fresh = False
+            else:
+                upstream.channel.http.start_next_cycle()
+                upstream.used = True
             exchange.dial(upstream.address, route.target.port)
             return upstream.channel
         self.drop_upstream()
+        if self.inside is not None and self.inside.error is not None:
+            raise self.inside.error
         sock, address = await route.connect(exchange)
-        channel = UpstreamChannel(TcpStream(sock))
-        self.upstream = Upstream(channel, route.target, address)
+        channel = UpstreamChannel(TcpStream(await self._secure(sock)))
+        self.upstream = Upstream(channel, route.target, address, fresh=False)
         return channel
+
+    async def _secure(self, sock: socket.socket) -> Endpoint:
+        """`sock` as it is, or with TLS on it where the client has that, too."""
+        inside = self.inside
+        if inside is None:
+            return sock
+        host = inside.target.host.text
+        return await start_upstream_tls(sock, inside.context, host, timeout_s=inside.handshake_s)
 
     def drop_upstream(self) -> None:
         """Closes this client's upstream connection."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from email.utils import formatdate
 
 from wsproxy.errors import ClientProtocolError, UpstreamProtocolError, WsproxyError
 from wsproxy.model import CloseReason, ProxyRequest, RequestKind, Side, Target
@@ -35,7 +34,7 @@ from wsproxy.protocol.head import (
 from wsproxy.protocol.request import interpret_request
 from wsproxy.protocol.response import Response, interpret_response
 from wsproxy.proxy.agreed import agreed_on, limited_offer
-from wsproxy.proxy.pages import reason_phrase, refusal
+from wsproxy.proxy.pages import answer_bytes, refusal
 from wsproxy.proxy.plans import Plan, Plans
 from wsproxy.proxy.websocket import Agreed, WebSocket
 
@@ -158,15 +157,7 @@ class Tunnel:
         self._refused = Side.PROXY, CloseReason.REFUSED
         page = refusal(error, session=exchange.id, request=self._request, challenges=[])
         exchange.status = page.status
-        fields = [
-            *page.headers,
-            (b"Content-Length", b"%d" % len(page.body)),
-            (b"Date", formatdate(usegmt=True).encode("ascii")),
-            (b"Connection", b"close"),
-        ]
-        lines = [b"HTTP/1.1 %d %b" % (page.status, reason_phrase(page.status))]
-        lines += [b"%b: %b" % field for field in fields]
-        self._down.inject(b"\r\n".join([*lines, b"", page.body]))
+        self._down.inject(answer_bytes(page))
         self._down.finish(now + _LINGER_S)
         self._up.finish(now + _LINGER_S)
         return b""

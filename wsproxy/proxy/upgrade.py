@@ -12,8 +12,8 @@ from wsproxy.protocol.fields import to_upstream
 from wsproxy.protocol.handshake import check_switch, upgrade_fields
 from wsproxy.protocol.response import Response
 from wsproxy.proxy.agreed import agreed_on, limited_fields
-from wsproxy.proxy.connect import OpenTunnel
 from wsproxy.proxy.forward import check_loop, read_final, relay_response
+from wsproxy.proxy.open_tunnel import OpenTunnel
 from wsproxy.proxy.plans import Plan
 from wsproxy.proxy.session import Session
 from wsproxy.proxy.websocket import WebSocket
@@ -34,8 +34,9 @@ async def upgrade(session: Session, request: ProxyRequest, exchange: Exchange) -
     """
     runtime = session.runtime
     check_loop(session, request)
-    route = await runtime.gate.admit(request, exchange)
-    session.drop_upstream()
+    route = await session.admit(request, exchange)
+    if session.inside is None:
+        session.drop_upstream()
     upstream = await session.connect(route, exchange)
     plan = runtime.plans.of(exchange.rule)
     fields = to_upstream(request, via=runtime.via)
@@ -76,6 +77,7 @@ async def _switch(
     await client.send(data, timeout_s=session.runtime.timeouts.body_s)
     exchange.status = 101
     upstream = session.take_upstream()
+    early_up, early_down = client.take_rest(), upstream.take_rest()
     inspection = None
     if plan is not None and agreed is not None:
         inspection = WebSocket(plan, session.runtime.plans.recording, agreed, trio.current_time())
@@ -83,8 +85,8 @@ async def _switch(
         client=client.stream.detach(),
         upstream=upstream.stream.detach(),
         exchange=exchange,
-        early_up=client.http.take_rest(),
-        early_down=upstream.http.take_rest(),
+        early_up=early_up,
+        early_down=early_down,
         inspection=inspection,
     )
 

@@ -1,0 +1,251 @@
+"""TLS towards both sides: whom we trust, what we offer, and the handshakes (RFC 8446, RFC 5246).
+
+What both sides get is the same: TLS 1.2 at least, http/1.1 and nothing else, no
+renegotiation, no compression, and keys and signatures of 112 bits of security at least
+(OpenSSL's security level 2), in the origin's whole chain.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from wsproxy.errors import ClientTlsError, UpstreamTlsError
+from wsproxy.net.tls_socket import TlsSocket
+
+__all__ = [
+    "ACCESS_DENIED",
+    "leaf_context",
+    "start_client_tls",
+    "start_upstream_tls",
+    "upstream_context",
+]
+
+ACCESS_DENIED: Final = bytes((21, 3, 3, 0, 2, 2, 49))
+"""A fatal alert, for a client that has only said hello yet (RFC 8446 §6.2)."""
+
+_RECEIVE_BYTES: Final = 64 * 1024
+_CIPHERS: Final = "DEFAULT@SECLEVEL=2"
+_ALPN: Final = ["http/1.1"]
+_TICKETS: Final = 1
+
+_NO_PROTOCOL: Final = "TLSV1_ALERT_NO_APPLICATION_PROTOCOL"
+
+# Alerts of clients that do not trust a certificate, as OpenSSL names them.
+_DISTRUST: Final = frozenset(
+    {
+        "SSLV3_ALERT_BAD_CERTIFICATE",
+        "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+        "SSLV3_ALERT_CERTIFICATE_REVOKED",
+        "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+        "SSLV3_ALERT_NO_CERTIFICATE",
+        "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+        "TLSV1_ALERT_ACCESS_DENIED",
+        "TLSV1_ALERT_DECRYPT_ERROR",
+        "TLSV1_ALERT_UNKNOWN_CA",
+    }
+)
+
+
+def upstream_context(
+    *,
+    ca_files: Sequence[Path] = (),
+    crl_files: Sequence[Path] = (),
+    certificate: tuple[Path, Path] | None = None,
+    system: bool = True,
+    key_log: Path | None = None,
+) -> ssl.SSLContext:
+    """Our side towards origins: who may vouch for them, and who we are.
+
+    Args:
+        ca_files: PEM files of more authorities.
+        crl_files: PEM files of revocation lists; with any, there must be a current one of
+            every issuer in a chain, the root included, or no connection is made.
+        certificate: PEM files of a client certificate with its chain, and its key.
+        system: whether the system's authorities count.
+        key_log: where session keys are written; see `ssl.SSLContext.keylog_filename`.
+
+    Raises:
+        OSError: a file cannot be read, or is not what it should be.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.hostname_checks_common_name = False
+    context.verify_flags |= ssl.VERIFY_X509_TRUSTED_FIRST
+    if system:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    for file in (*ca_files, *crl_files):
+        context.load_verify_locations(file)
+    if crl_files:
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+    if certificate is not None:
+        context.load_cert_chain(*certificate, password="")
+    return _harden(context, key_log)
+
+
+def leaf_context(pem: bytes, *, key_log: Path | None = None) -> ssl.SSLContext:
+    """Our side towards clients.
+
+    Args:
+        pem: key, leaf and chain.
+        key_log: see `upstream_context`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.num_tickets = _TICKETS
+    with _as_file(pem) as path:
+        context.load_cert_chain(path)
+    return _harden(context, key_log)
+
+
+def _harden(context: ssl.SSLContext, key_log: Path | None) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.set_alpn_protocols(_ALPN)
+    if key_log is not None:
+        context.keylog_filename = str(key_log)
+    return context
+
+
+@contextmanager
+def _as_file(data: bytes) -> Iterator[str]:
+    """A path to read `data` from: `ssl` takes nothing else.  On Linux it is on no disk."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("wsproxy", os.MFD_CLOEXEC)
+        try:
+            os.write(descriptor, data)
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+    else:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(data)
+            file.flush()
+            yield file.name
+
+
+async def start_upstream_tls(
+    sock: socket.socket, context: ssl.SSLContext, host: str, *, timeout_s: float
+) -> TlsSocket:
+    """Shakes hands with an origin, as a client that verifies it.
+
+    Args:
+        sock: connected, non-blocking; closed when this fails.
+        context: of `upstream_context`.
+        host: who it must be: a name or an address (RFC 9110 §4.3.4), without brackets.
+        timeout_s: for all of it.
+
+    Raises:
+        UpstreamTlsError: it is not who it must be, or does not speak TLS as we do.
+    """
+    try:
+        tls = TlsSocket(sock, context, server_hostname=host)
+        with trio.fail_after(timeout_s):
+            await _shake_hands(tls, sock)
+    except trio.TooSlowError:
+        sock.close()
+        detail = f"{host} did not finish the TLS handshake in time"
+        raise UpstreamTlsError(detail, token="connection_timeout", status=504) from None  # noqa: S106
+    except ssl.SSLCertVerificationError as error:
+        sock.close()
+        detail = f"the certificate of {host} is refused: {_lower(error.verify_message)}"
+        raise UpstreamTlsError(detail, token="tls_certificate_error") from error  # noqa: S106
+    except OSError as error:
+        sock.close()
+        detail = f"no TLS with {host}: {_reason(error)}"
+        wants = isinstance(error, ssl.SSLError) and error.reason == _NO_PROTOCOL
+        raise UpstreamTlsError(detail, token=_token(error), wants_other_protocol=wants) from error
+    except BaseException:
+        sock.close()
+        raise
+    return tls
+
+
+async def start_client_tls(
+    sock: socket.socket, context: ssl.SSLContext, octets: bytes, *, timeout_s: float
+) -> TlsSocket:
+    """Shakes hands with a client, in the name that `context` has a certificate for.
+
+    Args:
+        sock: connected, non-blocking; closed when this fails.
+        context: of `leaf_context`.
+        octets: already read from it.
+        timeout_s: for all of it.
+
+    Raises:
+        ClientTlsError: it does not want to.
+    """
+    tls = TlsSocket(sock, context, octets=octets)
+    try:
+        with trio.fail_after(timeout_s):
+            await _shake_hands(tls, sock)
+    except trio.TooSlowError:
+        sock.close()
+        raise ClientTlsError("the client did not finish the TLS handshake in time") from None
+    except OSError as error:
+        sock.close()
+        # Some only hang up.
+        distrusts = error.__class__ is ConnectionResetError or (
+            isinstance(error, ssl.SSLError) and error.reason in _DISTRUST
+        )
+        detail = f"the client broke off the TLS handshake: {_reason(error)}"
+        raise ClientTlsError(detail, distrusts=distrusts) from error
+    except BaseException:
+        sock.close()
+        raise
+    return tls
+
+
+async def _shake_hands(tls: TlsSocket, sock: socket.socket) -> None:
+    while True:
+        try:
+            tls.object.do_handshake()
+        except ssl.SSLWantReadError:
+            await _send(tls)
+            tls.give(await _receive(sock))
+        except ssl.SSLError:
+            with contextlib.suppress(OSError):
+                tls.flush()  # our alert
+            raise
+        else:
+            return await _send(tls)
+
+
+async def _send(tls: TlsSocket) -> None:
+    while not tls.flush():
+        await trio.lowlevel.wait_writable(tls)
+
+
+async def _receive(sock: socket.socket) -> bytes:
+    while True:
+        try:
+            data = sock.recv(_RECEIVE_BYTES)
+        except BlockingIOError:
+            await trio.lowlevel.wait_readable(sock)
+        else:
+            if not data:
+                raise ConnectionResetError("it closed the connection")
+            return data
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return _lower(error.reason.replace("_", " "))
+    return _lower(error.strerror or str(error))
+
+
+def _lower(text: str) -> str:
+    return text.rstrip(".").lower()
+
+
+def _token(error: OSError) -> str:
+    is_alert = isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
+    return "tls_alert_received" if is_alert else "tls_protocol_error"

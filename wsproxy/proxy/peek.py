@@ -1,0 +1,148 @@
+"""The first octets of a tunnel: what they are, before anything is relayed."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, NamedTuple
+
+import trio
+
+from wsproxy.errors import ClientProtocolError, WsproxyError
+from wsproxy.model import Target
+from wsproxy.net.streams import TcpStream
+from wsproxy.protocol.authority import parse_host_field
+from wsproxy.protocol.client_hello import (
+    ClientHello,
+    ClientHelloError,
+    classify,
+    parse_client_hello,
+)
+from wsproxy.protocol.handshake import asks_for_websocket
+from wsproxy.protocol.head import (
+    MAX_HEAD_BYTES,
+    HeadBuffer,
+    check_request_line,
+    refuse_request,
+    split_head,
+)
+from wsproxy.protocol.request import interpret_request
+
+__all__ = ["Seen", "peek"]
+
+_MAX_BYTES = 128 * 1024
+"""More than a ClientHello or a request head may have, records and all."""
+_MAX_EFFORT_BYTES = 1024 * 1024
+"""Octets read, those read again included: a hello of 2 KiB may come octet by octet."""
+_HEAD_END = re.compile(rb"\n\r?\n")
+
+Kind = Literal["tls", "websocket", "http", "other"]
+
+
+class Seen(NamedTuple):
+    """A tunnel's first octets.
+
+    Attributes:
+        kind: what they are; a client that keeps silent speaks something else.
+        octets: read from the client; nobody else has seen them.
+        hello: of a TLS client.
+        why: what is wrong with a ClientHello that is none, or that nothing came.
+        ended: the client has ended its side.
+    """
+
+    kind: Kind
+    octets: bytes
+    hello: ClientHello | None = None
+    why: str = ""
+    ended: bool = False
+
+    def agrees_with(self, target: Target) -> bool:
+        """Whether a TLS client asks for the host its tunnel leads to; one that names none does."""
+        name = None if self.hello is None else self.hello.server_name
+        return name is None or name == target.host.text
+
+
+async def peek(
+    client: TcpStream, upstream: TcpStream, early: bytes, target: Target, *, timeout_s: float
+) -> Seen:
+    """Reads from the client until it is known what it speaks; never raises for what it says.
+
+    A server that speaks first ends it, and so does the deadline: of such protocols nothing
+    can be known.
+
+    Args:
+        client: where the tunnel comes from.
+        upstream: where it leads; nothing is read from it.
+        early: octets the client sent ahead.
+        target: of the tunnel.
+        timeout_s: for all of it.
+
+    Raises:
+        trio.BrokenResourceError: the client is gone.
+    """
+    octets, effort = early, 0
+    with trio.move_on_after(timeout_s):
+        while True:
+            seen = _understand(octets, target)
+            if seen is not None:
+                return seen
+            # Each piece has all of it read again: that must not be cheaper for the client than for us.
+            effort += len(octets)
+            if len(octets) > _MAX_BYTES or effort > _MAX_EFFORT_BYTES:
+                return Seen("other", octets, why="too long to be understood")
+            more = await _receive(client, upstream)
+            if more is None:
+                return Seen("other", octets, why="the server speaks first")
+            if not more:
+                return Seen("other", octets, why="the client has ended its side", ended=True)
+            octets += more
+    return Seen("other", octets, why="nothing to go by in time")
+
+
+async def _receive(client: TcpStream, upstream: TcpStream) -> bytes | None:
+    """What the client says next; None when the upstream says something first."""
+    data: bytes | None = client.receive_nowait()
+    if data is not None:
+        return data
+    async with trio.open_nursery() as nursery:
+
+        async def hear_upstream() -> None:
+            await trio.lowlevel.wait_readable(upstream.sock)
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(hear_upstream)
+        await trio.lowlevel.wait_readable(client.sock)
+        nursery.cancel_scope.cancel()
+    return client.receive_nowait()
+
+
+def _understand(octets: bytes, target: Target) -> Seen | None:
+    """What they are; None while it takes more to say."""
+    match classify(octets):
+        case None:
+            return None
+        case "tls":
+            try:
+                hello = parse_client_hello(octets)
+            except ClientHelloError as error:
+                return Seen("other", octets, why=str(error))
+            return None if hello is None else Seen("tls", octets, hello)
+        case "http":
+            return _understand_http(octets, target)
+        case other:
+            return Seen("other", octets, why="" if other == "other" else other)
+
+
+def _understand_http(octets: bytes, target: Target) -> Seen | None:
+    found = _HEAD_END.search(octets)
+    if found is None:
+        return None if len(octets) <= MAX_HEAD_BYTES else Seen("other", octets, why="a long head")
+    try:
+        buffer = HeadBuffer(check_request_line, refuse_request)
+        buffer.feed(octets[: found.end()])
+        line, headers = split_head(buffer.take_head() or b"", refuse_request)
+        request = interpret_request(line, headers)
+        named = parse_host_field(request.field(b"host") or b"")
+    except (ClientProtocolError, WsproxyError) as error:
+        return Seen("other", octets, why=error.detail)
+    agrees = named is not None and named[0] == target.host and named[1] in (None, target.port)
+    return Seen("websocket" if agrees and asks_for_websocket(headers) else "http", octets)
