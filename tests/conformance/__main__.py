@@ -22,7 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.conformance.room import MODES, count_inspected, start_echo, start_way
+from tests.conformance.room import MODES, Keys, count_inspected, start_echo, start_way
 from tests.conformance.verdict import Verdict, compare, count, run_cases
 from tests.conformance.way import WAYS
 from tests.support.proxy_process import PROJECT_ROOT
@@ -48,16 +48,17 @@ def _play(name: str, port: int, cases: Sequence[str], *, at_a_time: int) -> _Run
 
 
 def _play_mode(
-    mode: str, ways: Sequence[str], target_port: int, cases: Sequence[str]
+    mode: str, origins: Mapping[str, tuple[int, Keys | None]], cases: Sequence[str]
 ) -> list[_Run]:
     """All ways through proxies in one mode, at the same time; what they wrote is thrown away."""
+    ways = list(origins)
     names = [f"{way}, {mode}" for way in ways]
     at_a_time = max(1, _AT_A_TIME // len(ways))
     with tempfile.TemporaryDirectory(prefix="conformance-") as directory:
         rooms = [Path(directory, way) for way in ways]
         with ExitStack() as stack:
             ports = [
-                stack.enter_context(start_way(way, mode, target_port, room))
+                stack.enter_context(start_way(way, mode, origins[way][0], room, origins[way][1]))
                 for way, room in zip(ways, rooms, strict=True)
             ]
             pool = stack.enter_context(ThreadPoolExecutor(len(ways)))
@@ -137,13 +138,18 @@ def _run(options: argparse.Namespace) -> int:
     began_at = time.monotonic()
     runs: list[_Run] = []
     same = True
-    with start_echo() as port:
+    with (
+        tempfile.TemporaryDirectory(prefix="conformance-keys-") as directory,
+        start_echo() as port,
+        start_echo(keys := Keys(Path(directory))) as tls_port,
+    ):
+        origins = {way: (tls_port, keys) if way == "tls" else (port, None) for way in options.ways}
         direct = _play("direct", port, options.cases, at_a_time=_AT_A_TIME)
         print(f"{direct.name:<20} {len(direct.verdicts)} cases, {direct.took_s:.0f} s")
         for (behavior, close), number in count(direct.verdicts).items():
             print(f"    {behavior}, close {close}: {number}")
         for mode in options.modes:
-            for run in _play_mode(mode, options.ways, port, options.cases):
+            for run in _play_mode(mode, origins, options.cases):
                 same &= _show(run, direct.verdicts)
                 runs.append(run)
     took_s = time.monotonic() - began_at

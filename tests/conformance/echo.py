@@ -10,7 +10,7 @@ octets gets the same verdicts.
 
 One process a connection, so every core works and no connection waits for another.
 
-    python -m tests.conformance.echo
+    python -m tests.conformance.echo [PEM_OF_KEY_AND_CERTIFICATE]
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from __future__ import annotations
 import codecs
 import socket
 import socketserver
+import ssl
+import sys
 
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
 from websockets.frames import Frame, Opcode
@@ -63,11 +65,14 @@ class _Connection(socketserver.BaseRequestHandler):
     """Moves octets between the socket and the protocol until both have closed."""
 
     request: socket.socket
+    server: _Server
 
     def handle(self) -> None:
         """Serves one connection; runs in its own process."""
         self.request.settimeout(_IDLE_TIMEOUT_S)
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.server.context is not None:
+            self.request = self.server.context.wrap_socket(self.request, server_side=True)
         protocol = _EchoProtocol()
         try:
             while data := self.request.recv(_READ_BYTES):
@@ -99,14 +104,18 @@ class _Server(socketserver.ForkingTCPServer):
     request_queue_size = 128
     block_on_close = False
     max_children = 256
+    context: ssl.SSLContext | None = None
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Serves echoes on a free port of loopback, written to stdout as one line, until killed."""
     server = _Server(("127.0.0.1", 0), _Connection)
+    for pem in arguments:
+        server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.context.load_cert_chain(pem)
     print(server.server_address[1], flush=True)
     server.serve_forever()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

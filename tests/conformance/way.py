@@ -1,25 +1,30 @@
-"""The two ways through a proxy, for a client that knows no proxies.
+"""The ways through a proxy, for a client that knows no proxies.
 
 A server on loopback that opens its way through the proxy for each connection and copies
 octets from then on, in both directions, ends and resets included.  On the way `absolute`
 the request line is rewritten from origin-form to absolute-form (RFC 9112 section 3.2.2),
 and nothing else; on the way `connect` a CONNECT goes first (RFC 9110 section 9.3.6), and
-nothing is rewritten.
+nothing is rewritten.  On the way `tls` TLS goes inside the CONNECT, with a client that
+trusts only the proxy's authority.
 
     python -m tests.conformance.way absolute PROXY_PORT TARGET_PORT
+    python -m tests.conformance.way tls PROXY_PORT TARGET_PORT CA_PEM
 """
 
 from __future__ import annotations
 
+import contextlib
+import select
 import socket
 import socketserver
+import ssl
 import struct
 import sys
 import threading
 
 __all__ = ["WAYS", "main"]
 
-WAYS = ("absolute", "connect")
+WAYS = ("absolute", "connect", "tls")
 
 _READ_BYTES = 1 << 18
 _MAX_HEAD_BYTES = 1 << 16
@@ -37,6 +42,9 @@ class _Connection(socketserver.BaseRequestHandler):
         with socket.create_connection(("127.0.0.1", self.server.proxy_port)) as proxy:
             for end in (self.request, proxy):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.server.way == "tls":
+                self._speak_tls(proxy)
+                return
             if self.server.way == "connect":
                 self._connect(proxy)
             else:
@@ -53,6 +61,11 @@ class _Connection(socketserver.BaseRequestHandler):
         if head.split(b" ", 2)[1] != b"200":
             raise ConnectionError(f"CONNECT was answered {head!r}")
         self.request.sendall(rest)
+
+    def _speak_tls(self, proxy: socket.socket) -> None:
+        self._connect(proxy)
+        trusting = ssl.create_default_context(cafile=self.server.ca_file)
+        _copy_tls(self.request, trusting.wrap_socket(proxy, server_hostname="127.0.0.1"))
 
     def _rewrite(self, proxy: socket.socket) -> None:
         head, rest = _read_head(self.request)
@@ -88,22 +101,73 @@ def _copy(source: socket.socket, sink: socket.socket) -> None:
                 pass  # it is gone already
 
 
+def _copy_tls(plain: socket.socket, tls: ssl.SSLSocket) -> None:
+    """Copies both directions in one thread, for TLS allows no two, until one of them has ended."""
+    other: dict[socket.socket, socket.socket] = {plain: tls, tls: plain}
+    held: dict[socket.socket, bytes] = {plain: b"", tls: b""}  # by where it goes
+    for end in other:
+        end.setblocking(False)
+    while True:
+        moved = False
+        for source, sink in other.items():
+            if not held[sink]:
+                data = _try_read(source)
+                if data == b"":
+                    return _finish(held, sink)
+                held[sink] = data or b""
+            if held[sink]:
+                sent = _try_send(sink, held[sink])
+                held[sink] = held[sink][sent:]
+                moved |= bool(sent)
+        if not moved:
+            sources = [end for end in other if not held[other[end]]]
+            select.select(sources, [end for end in other if held[end]], [])
+
+
+def _try_read(source: socket.socket) -> bytes | None:
+    """What is there; None when nothing is, and nothing at the end, in order or not."""
+    try:
+        return source.recv(_READ_BYTES)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return None
+    except OSError:
+        return b""
+
+
+def _try_send(sink: socket.socket, data: bytes) -> int:
+    try:
+        return sink.send(data)
+    except (BlockingIOError, ssl.SSLWantWriteError):
+        return 0
+
+
+def _finish(held: dict[socket.socket, bytes], sink: socket.socket) -> None:
+    """Sends what is held for `sink`, and ends."""
+    sink.settimeout(10)
+    with contextlib.suppress(OSError):  # it may be gone, too
+        sink.sendall(held[sink])
+        if isinstance(sink, ssl.SSLSocket):
+            sink.unwrap()
+
+
 class _Server(socketserver.ForkingTCPServer):
     allow_reuse_address = True
     request_queue_size = 128
     max_children = 256
 
-    def __init__(self, way: str, proxy_port: int, target: str) -> None:
+    def __init__(self, way: str, proxy_port: int, target: str, ca_file: str | None) -> None:
         super().__init__(("127.0.0.1", 0), _Connection)
         self.way = way
         self.proxy_port = proxy_port
         self.target = target
+        self.ca_file = ca_file
 
 
 def main(arguments: list[str]) -> None:
     """Serves on a free port of loopback, written to stdout as one line, until killed."""
-    way, proxy_port, target_port = arguments
-    server = _Server(way, int(proxy_port), f"127.0.0.1:{target_port}")
+    way, proxy_port, target_port, *ca_files = arguments
+    ca_file = ca_files[0] if ca_files else None
+    server = _Server(way, int(proxy_port), f"127.0.0.1:{target_port}", ca_file)
     print(server.server_address[1], flush=True)
     server.serve_forever()
 

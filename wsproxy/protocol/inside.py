@@ -43,7 +43,7 @@ def _check_host(request: ProxyRequest, tunnel: Target) -> None:
     named = parse_host_field(request.field(b"host") or b"")
     if named is None:
         return  # HTTP/1.0
-    host, port = named
-    # Not all clients repeat a port that is not the default one.
-    if host != tunnel.host or port not in (None, tunnel.port):
+    # The port is the tunnel's, whatever is said here: clients leave it out, or came through
+    # something that has another one.
+    if named[0] != tunnel.host:
         raise Denied("Host names another origin than the tunnel leads to", rule="host-mismatch")

@@ -144,5 +144,5 @@ def _understand_http(octets: bytes, target: Target) -> Seen | None:
         named = parse_host_field(request.field(b"host") or b"")
     except (ClientProtocolError, WsproxyError) as error:
         return Seen("other", octets, why=error.detail)
-    agrees = named is not None and named[0] == target.host and named[1] in (None, target.port)
+    agrees = named is not None and named[0] == target.host
     return Seen("websocket" if agrees and asks_for_websocket(headers) else "http", octets)
