@@ -6,6 +6,7 @@ from wsproxy.model import ProxyRequest
 from wsproxy.observe.exchange import Exchange
 from wsproxy.proxy.pages import Page, help_page, status_page
 from wsproxy.proxy.session import Session
+from wsproxy.proxy.trust import CA_PATH, trust_section
 
 __all__ = ["answer_for_origin", "own"]
 
@@ -13,20 +14,24 @@ _SECRET_FIELDS = frozenset({b"proxy-authorization", b"authorization", b"cookie"}
 
 
 async def own(session: Session, request: ProxyRequest, exchange: Exchange) -> bool:
-    """Answers a request in origin-form: the help page at ``/``, and nothing else.
+    """Answers a request in origin-form: the help page at ``/``, the CA where there is one.
 
     Returns:
         True when the connection may go on.
     """
     path = request.target.path.partition(b"?")[0]
+    interception = session.runtime.looking.interception
     if path == b"*":
         page = status_page(200, "wsproxy", [(b"Allow", b"GET, HEAD, OPTIONS, CONNECT")])
+    elif path == CA_PATH and interception is not None and request.method in ("GET", "HEAD"):
+        kind = (b"Content-Type", b"application/x-x509-ca-cert")
+        page = Page(200, [kind, (b"Cache-Control", b"no-store")], interception.ca_pem)
     elif path != b"/":
         page = status_page(404, "not found; this is a proxy, see /")
     elif request.method not in ("GET", "HEAD"):
         page = status_page(405, "this is a proxy, see /", [(b"Allow", b"GET, HEAD")])
     else:
-        page = help_page(request)
+        page = help_page(request, trust_section if interception is not None else None)
     return await _finish(session, request, exchange, page)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -135,8 +136,13 @@ def _document(title: str, content: str) -> bytes:
     ).encode()
 
 
-def help_page(request: ProxyRequest) -> Page:
-    """What someone sees who opens the proxy's own address."""
+def help_page(request: ProxyRequest, more: Callable[[str], str] | None = None) -> Page:
+    """What someone sees who opens the proxy's own address.
+
+    Args:
+        request: names the address.
+        more: makes what else is to be said, as HTML, from that address.
+    """
     named = request.field(b"host") or b"127.0.0.1:8080"
     address = html.escape(named.decode("latin-1"))
     content = (
@@ -146,6 +152,8 @@ def help_page(request: ProxyRequest) -> Page:
         f"export https_proxy=http://{address} http_proxy=http://{address}</code></pre>"
         "<p>Browsers: set it as HTTP proxy for all protocols; WebSockets go through it too.</p>"
     )
+    if more is not None:
+        content += more(address)
     kind = (b"Content-Type", b"text/html; charset=utf-8")
     return Page(200, [kind, *_NO_STORE], _document("wsproxy", content))
 
