@@ -66,9 +66,10 @@ def test_a_user_without_root_is_told_what_to_install(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "setup: missing: chromium",
+        "setup: missing: certutil",
         "setup: missing: java >= 17",
         "setup: on Debian or Ubuntu: sudo apt-get install --no-install-recommends "
-        "chromium default-jdk-headless",
+        "chromium default-jdk-headless libnss3-tools",
     ]
 
 
