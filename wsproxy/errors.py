@@ -14,8 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "AuthContinue",
     "AuthOverloaded",
     "AuthRequired",
+    "AuthUnavailable",
     "ClientGone",
     "ClientProtocolError",
     "ClientTimeout",
@@ -106,8 +108,24 @@ class AuthRequired(WsproxyError):
     """No credentials, or wrong ones.  The answer is always 407 with a challenge."""
 
 
+class AuthContinue(AuthRequired):
+    """The method needs another leg.  The answer is 407, and the connection is kept for it.
+
+    Args:
+        challenge: the value of the only ``Proxy-Authenticate`` field.
+    """
+
+    def __init__(self, challenge: bytes) -> None:
+        super().__init__("authentication goes on")
+        self.challenge = challenge
+
+
 class AuthOverloaded(WsproxyError):
     """More credentials wait to be verified than the configured bound; nobody was let in."""
+
+
+class AuthUnavailable(WsproxyError):
+    """Who could tell whose the credentials are does not answer; nobody was let in."""
 
 
 class Denied(WsproxyError):
@@ -242,6 +260,7 @@ _FACES: dict[type[WsproxyError], Face] = {
     ClientGone: Face(499, "connection_terminated", "info"),
     AuthRequired: Face(407, "http_request_denied", "info"),
     AuthOverloaded: Face(503, "http_request_denied", "warning"),
+    AuthUnavailable: Face(503, "http_request_denied", "warning"),
     Denied: Face(403, "http_request_denied", "info"),
     LoopDetected: Face(508, "proxy_loop_detected", "warning"),
     LimitReached: Face(503, "connection_limit_reached", "warning"),
