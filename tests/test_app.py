@@ -42,7 +42,7 @@ def configure(folder: Path, text: str) -> Config:
 
 def test_the_embedded_default_can_be_built() -> None:
     runtime = build(default())
-    assert (runtime.gate.auth_required, runtime.gate.challenges()) == (False, [])
+    assert (runtime.gate.auth_required, runtime.gate.challenges(0.0)) == (False, [])
     assert runtime.gate.rules.default_allow
     assert runtime.via.startswith(b"wsproxy-")
     assert runtime.via != build(default()).via
@@ -68,7 +68,7 @@ dns: {timeout: 8s}
         own=[(ip_address("127.0.0.1"), 8080)],
     )
     gate, times = runtime.gate, runtime.timeouts
-    assert gate.challenges() == [b'Basic realm="here", charset="UTF-8"']
+    assert gate.challenges(0.0) == [b'Basic realm="here", charset="UTF-8"']
     assert (gate.auth_required, gate.rules.default_allow, len(gate.zones)) == (True, False, 1)
     (rule,) = gate.rules.rules
     assert (rule.name, rule.allow, rule.message, rule.line) == ("a", True, "hi", 6)

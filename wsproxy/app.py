@@ -25,7 +25,7 @@ import trio
 
 from wsproxy.app_inspection import NOTHING_CAPTURED, Captured, build_plans, redaction_key
 from wsproxy.app_interception import build_looking
-from wsproxy.auth import AUTHENTICATORS, Authenticator
+from wsproxy.auth import Authenticator, BasicAuthenticator
 from wsproxy.auth.users_file import load_users
 from wsproxy.config.load import Config
 from wsproxy.config.problems import KeyPath
@@ -144,16 +144,16 @@ def _zones(config: Config) -> list[Zone]:
     return zones
 
 
-def _authenticators(config: Config) -> dict[str, Authenticator]:
+def _authenticators(config: Config) -> dict[str, list[Authenticator]]:
     auth = config.settings.auth
-    built: dict[str, Authenticator] = {}
+    built: dict[str, list[Authenticator]] = {}
     for index, method in enumerate(auth.methods):
         with _at(config, ("auth", "methods", index, "users")):
             users = load_users(method.users)
-            authenticator = AUTHENTICATORS[method.type](users, realm=auth.realm)
+            authenticator = BasicAuthenticator(users, realm=auth.realm)
         for warning in users.warnings:
             log.warning("%s", warning)
-        built[authenticator.scheme.lower()] = authenticator
+        built.setdefault(authenticator.scheme.lower(), []).append(authenticator)
     return built
 
 

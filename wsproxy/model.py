@@ -170,6 +170,7 @@ class ProxyRequest:
         body: framing of the request's body.
         keep_alive: whether the client lets the connection go on.
         expects_continue: an HTTP/1.1 client waits for 100 before it sends the body.
+        sent_target: the request-target as it was sent.
     """
 
     kind: RequestKind
@@ -180,6 +181,7 @@ class ProxyRequest:
     body: Body
     keep_alive: bool
     expects_continue: bool = False
+    sent_target: bytes = b""
 
     def field(self, name: bytes) -> bytes | None:
         """The first value of field `name` (lower-case), or None."""

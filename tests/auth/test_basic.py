@@ -20,6 +20,7 @@ from wsproxy.auth.basic import (
     parse_authorization,
     parse_basic,
 )
+from wsproxy.auth.proof import Proof
 from wsproxy.auth.users_file import User, Users, parse_users
 from wsproxy.errors import AuthOverloaded, AuthRequired
 from wsproxy.model import Identity
@@ -66,7 +67,7 @@ def authenticator(verifier: Verifier) -> BasicAuthenticator:
 async def refused(authenticator: BasicAuthenticator, user_pass: str, *, now: float) -> str:
     """The detail of the refusal that `user_pass` must meet."""
     with pytest.raises(AuthRequired) as caught:
-        await authenticator.authenticate(basic(user_pass), now=now)
+        await authenticator.authenticate(Proof(basic(user_pass), now=now))
     return caught.value.detail
 
 
@@ -198,11 +199,11 @@ def test_whatever_field_is_sent_is_parsed_or_refused(value: bytes) -> None:
     ],
 )
 def test_the_challenge_names_realm_and_charset(realm: str, challenge: bytes) -> None:
-    assert BasicAuthenticator(USERS, realm=realm).challenge() == challenge
+    assert BasicAuthenticator(USERS, realm=realm).challenges(0.0) == [challenge]
 
 
 def test_the_realm_of_the_default_is_wsproxy() -> None:
-    assert BasicAuthenticator(USERS).challenge() == b'Basic realm="wsproxy", charset="UTF-8"'
+    assert BasicAuthenticator(USERS).challenges(0.0) == [b'Basic realm="wsproxy", charset="UTF-8"']
 
 
 @pytest.mark.parametrize("realm", ["a\r\nSet-Cookie: x", "a\0", "\x7f"])
@@ -217,8 +218,8 @@ def test_a_realm_cannot_inject_a_field(realm: str) -> None:
 async def test_the_right_password_gives_the_identity_with_groups(
     authenticator: BasicAuthenticator,
 ) -> None:
-    assert await authenticator.authenticate(basic("alice:wonder:land"), now=0.0) == ALICE
-    assert await authenticator.authenticate(basic("bob:builder"), now=0.0) == BOB
+    assert await authenticator.authenticate(Proof(basic("alice:wonder:land"), now=0.0)) == ALICE
+    assert await authenticator.authenticate(Proof(basic("bob:builder"), now=0.0)) == BOB
 
 
 @pytest.mark.parametrize(
@@ -244,7 +245,7 @@ async def test_an_unknown_user_with_the_typical_hashs_password_stays_out(
     assert verifier("hash of builder", b"builder")
     assert await refused(authenticator, "eve:builder", now=0.0) == WRONG
     with pytest.raises(AuthRequired):
-        authenticator.authenticate_nowait(basic("eve:builder"), now=0.0)
+        authenticator.authenticate_nowait(Proof(basic("eve:builder"), now=0.0))
 
 
 async def test_latin_1_credentials_match_the_hash_of_the_utf_8_password(
@@ -254,14 +255,14 @@ async def test_latin_1_credentials_match_the_hash_of_the_utf_8_password(
     authenticator = BasicAuthenticator(users, verifier=verifier)
     for encoding in ["latin-1", "utf-8"]:
         credentials = basic("bøb:pässwörd".encode(encoding))
-        assert await authenticator.authenticate(credentials, now=0.0) == Identity("bøb")
+        assert await authenticator.authenticate(Proof(credentials, now=0.0)) == Identity("bøb")
     assert len(verifier.calls) == 1
 
 
 async def test_real_hashes_are_verified_by_default() -> None:
     users = parse_users(b"bob:{SHA}VeSJXJfcc/+Y/cqE3Gelkwpghto=\n", "users")
     authenticator = BasicAuthenticator(users)
-    assert await authenticator.authenticate(basic("bob:pw:1"), now=0.0) == BOB
+    assert await authenticator.authenticate(Proof(basic("bob:pw:1"), now=0.0)) == BOB
     assert await refused(authenticator, "bob:pw:2", now=0.0) == WRONG
     assert await refused(authenticator, "eve:pw:1", now=0.0) == WRONG
 
@@ -273,13 +274,13 @@ async def test_a_good_answer_is_remembered_for_five_minutes(
     authenticator: BasicAuthenticator, verifier: Verifier
 ) -> None:
     credentials = basic("alice:wonder:land")
-    assert authenticator.authenticate_nowait(credentials, now=100.0) is None
-    await authenticator.authenticate(credentials, now=100.0)
-    assert authenticator.authenticate_nowait(credentials, now=399.9) == ALICE
-    assert await authenticator.authenticate(credentials, now=399.9) == ALICE
+    assert authenticator.authenticate_nowait(Proof(credentials, now=100.0)) is None
+    await authenticator.authenticate(Proof(credentials, now=100.0))
+    assert authenticator.authenticate_nowait(Proof(credentials, now=399.9)) == ALICE
+    assert await authenticator.authenticate(Proof(credentials, now=399.9)) == ALICE
     assert len(verifier.calls) == 1
-    assert authenticator.authenticate_nowait(credentials, now=400.0) is None
-    assert await authenticator.authenticate(credentials, now=400.0) == ALICE
+    assert authenticator.authenticate_nowait(Proof(credentials, now=400.0)) is None
+    assert await authenticator.authenticate(Proof(credentials, now=400.0)) == ALICE
     assert len(verifier.calls) == 2
 
 
@@ -289,11 +290,11 @@ async def test_a_bad_answer_is_remembered_for_ten_seconds(
     credentials = basic("alice:guess")
     await refused(authenticator, "alice:guess", now=100.0)
     with pytest.raises(AuthRequired) as caught:
-        authenticator.authenticate_nowait(credentials, now=109.9)
+        authenticator.authenticate_nowait(Proof(credentials, now=109.9))
     assert caught.value.detail == WRONG
     await refused(authenticator, "alice:guess", now=109.9)
     assert len(verifier.calls) == 1
-    assert authenticator.authenticate_nowait(credentials, now=110.0) is None
+    assert authenticator.authenticate_nowait(Proof(credentials, now=110.0)) is None
     await refused(authenticator, "alice:guess", now=110.0)
     assert len(verifier.calls) == 2
 
@@ -301,7 +302,7 @@ async def test_a_bad_answer_is_remembered_for_ten_seconds(
 async def test_a_remembered_name_does_not_let_another_password_in(
     authenticator: BasicAuthenticator,
 ) -> None:
-    await authenticator.authenticate(basic("alice:wonder:land"), now=0.0)
+    await authenticator.authenticate(Proof(basic("alice:wonder:land"), now=0.0))
     assert await refused(authenticator, "alice:wonder", now=0.0) == WRONG
     assert await refused(authenticator, "alice:wonder:land ", now=0.0) == WRONG
 
@@ -310,7 +311,7 @@ def test_malformed_credentials_are_refused_without_waiting(
     authenticator: BasicAuthenticator, verifier: Verifier
 ) -> None:
     with pytest.raises(AuthRequired) as caught:
-        authenticator.authenticate_nowait(b"?", now=0.0)
+        authenticator.authenticate_nowait(Proof(b"?", now=0.0))
     assert caught.value.detail == "Basic credentials are not base64"
     assert verifier.calls == []
 
@@ -318,11 +319,11 @@ def test_malformed_credentials_are_refused_without_waiting(
 async def test_guesses_evict_no_good_answer(
     authenticator: BasicAuthenticator, verifier: Verifier
 ) -> None:
-    await authenticator.authenticate(basic("alice:wonder:land"), now=0.0)
+    await authenticator.authenticate(Proof(basic("alice:wonder:land"), now=0.0))
     for number in range(50):
         await refused(authenticator, f"eve{number}:x", now=1.0)
         await refused(authenticator, f"alice:guess{number}", now=1.0)
-    assert authenticator.authenticate_nowait(basic("alice:wonder:land"), now=2.0) == ALICE
+    assert authenticator.authenticate_nowait(Proof(basic("alice:wonder:land"), now=2.0)) == ALICE
     assert len(verifier.calls) == 101
 
 
@@ -334,24 +335,24 @@ async def test_both_memories_are_bounded(verifier: Verifier) -> None:
         verifier=verifier,
     )
     for number in range(4):
-        await authenticator.authenticate(basic(f"u{number}:pw"), now=0.0)
+        await authenticator.authenticate(Proof(basic(f"u{number}:pw"), now=0.0))
         await refused(authenticator, f"u{number}:guess", now=0.0)
-    good = [authenticator.authenticate_nowait(basic(f"u{n}:pw"), now=1.0) for n in range(4)]
+    good = [authenticator.authenticate_nowait(Proof(basic(f"u{n}:pw"), now=1.0)) for n in range(4)]
     assert good == [None, Identity("u1"), Identity("u2"), Identity("u3")]
-    assert authenticator.authenticate_nowait(basic("u1:guess"), now=1.0) is None
+    assert authenticator.authenticate_nowait(Proof(basic("u1:guess"), now=1.0)) is None
     with pytest.raises(AuthRequired):
-        authenticator.authenticate_nowait(basic("u2:guess"), now=1.0)
+        authenticator.authenticate_nowait(Proof(basic("u2:guess"), now=1.0))
 
 
 async def test_a_new_authenticator_remembers_nothing(
     authenticator: BasicAuthenticator, verifier: Verifier
 ) -> None:
-    await authenticator.authenticate(basic("bob:builder"), now=0.0)
+    await authenticator.authenticate(Proof(basic("bob:builder"), now=0.0))
     changed = Users({"bob": User(BOB, "hash of rebuilt")}, typical_hash="hash of rebuilt")
     renewed = BasicAuthenticator(changed, verifier=verifier)
-    assert renewed.authenticate_nowait(basic("bob:builder"), now=1.0) is None
+    assert renewed.authenticate_nowait(Proof(basic("bob:builder"), now=1.0)) is None
     assert await refused(renewed, "bob:builder", now=1.0) == WRONG
-    assert await renewed.authenticate(basic("bob:rebuilt"), now=1.0) == BOB
+    assert await renewed.authenticate(Proof(basic("bob:rebuilt"), now=1.0)) == BOB
 
 
 # ------------------------------------------------------------------ many at once
@@ -364,7 +365,7 @@ async def test_a_page_full_of_requests_is_one_verification(
     got: list[Identity] = []
 
     async def request() -> None:
-        got.append(await authenticator.authenticate(basic("bob:builder"), now=0.0))
+        got.append(await authenticator.authenticate(Proof(basic("bob:builder"), now=0.0)))
 
     async with trio.open_nursery() as nursery:
         for _ in range(30):
@@ -384,12 +385,12 @@ async def test_a_flood_of_invented_names_leaves_room_for_a_user(
 
     async def stranger(number: int) -> None:
         try:
-            await authenticator.authenticate(basic(f"eve{number}:x"), now=0.0)
+            await authenticator.authenticate(Proof(basic(f"eve{number}:x"), now=0.0))
         except (AuthRequired, AuthOverloaded) as error:
             outcomes.append(type(error).__name__)
 
     async def bob() -> None:
-        outcomes.append(str(await authenticator.authenticate(basic("bob:builder"), now=0.0)))
+        outcomes.append(str(await authenticator.authenticate(Proof(basic("bob:builder"), now=0.0))))
 
     async with trio.open_nursery() as nursery:
         for number in range(10):
@@ -412,10 +413,10 @@ async def test_an_overload_is_not_remembered_as_a_wrong_password(
             nursery.start_soon(partial(refused, authenticator, f"bob:x{number}", now=0.0))
         await wait_all_tasks_blocked()
         with pytest.raises(AuthOverloaded) as caught:
-            await authenticator.authenticate(basic("bob:builder"), now=0.0)
+            await authenticator.authenticate(Proof(basic("bob:builder"), now=0.0))
         assert caught.value.detail == "too many credentials are waiting to be verified; try again"
         verifier.gate.set()
-    assert await authenticator.authenticate(basic("bob:builder"), now=0.0) == BOB
+    assert await authenticator.authenticate(Proof(basic("bob:builder"), now=0.0)) == BOB
 
 
 # ------------------------------------------------------------------ secrets
@@ -429,7 +430,7 @@ async def test_no_password_gets_into_an_error(
     authenticator: BasicAuthenticator, credentials: bytes
 ) -> None:
     with pytest.raises(AuthRequired) as caught:
-        await authenticator.authenticate(credentials, now=0.0)
+        await authenticator.authenticate(Proof(credentials, now=0.0))
     shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
     assert "hunter2" not in shown
     assert credentials.decode("latin-1") not in shown
@@ -438,7 +439,7 @@ async def test_no_password_gets_into_an_error(
 async def test_no_password_and_no_hash_is_kept_or_shown(
     authenticator: BasicAuthenticator,
 ) -> None:
-    await authenticator.authenticate(basic("bob:builder"), now=0.0)
+    await authenticator.authenticate(Proof(basic("bob:builder"), now=0.0))
     await refused(authenticator, "bob:hunter2", now=0.0)
     assert "builder" not in repr(authenticator)
     assert "hash of" not in repr(USERS)

@@ -68,6 +68,7 @@ def test_everything_a_request_says_is_read() -> None:
         body=Body(BodyKind.LENGTH, 5),
         keep_alive=True,
         expects_continue=True,
+        sent_target=b"http://Origin.Example.:8080/a?b=/c",
     )
 
 

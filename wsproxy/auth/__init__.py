@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Protocol
 
 from wsproxy.auth.basic import BasicAuthenticator, parse_authorization
+from wsproxy.auth.proof import Proof
 from wsproxy.auth.users_file import Users, load_users
 from wsproxy.model import Identity
 
 __all__ = [
-    "AUTHENTICATORS",
     "Authenticator",
     "BasicAuthenticator",
+    "Proof",
     "Users",
     "load_users",
     "parse_authorization",
@@ -30,37 +31,32 @@ class Authenticator(Protocol):
         """The scheme's name (RFC 9110 §11.1), as written in a challenge."""
         ...
 
-    def challenge(self) -> bytes:
-        """The value of this method's ``Proxy-Authenticate`` field."""
-        ...
-
-    def authenticate_nowait(self, credentials: bytes, *, now: float) -> Identity | None:
-        """Who `credentials` belong to if that is known at once, else None.
+    def challenges(self, now: float) -> list[bytes]:
+        """The values of this method's ``Proxy-Authenticate`` fields, best first.
 
         Args:
-            credentials: the field's value behind the scheme.
             now: seconds, monotonic.
+        """
+        ...
+
+    def authenticate_nowait(self, proof: Proof) -> Identity | None:
+        """Who the credentials belong to if that is known at once, else None.
 
         Raises:
             AuthRequired: they are malformed, or known to be wrong.
         """
         ...
 
-    async def authenticate(self, credentials: bytes, *, now: float) -> Identity:
-        """Who `credentials` belong to, however long that takes.
-
-        Args:
-            credentials: the field's value behind the scheme.
-            now: seconds, monotonic.
+    async def authenticate(self, proof: Proof) -> Identity:
+        """Who the credentials belong to, however long that takes.
 
         Raises:
             AuthRequired: they are malformed or wrong.
+            AuthContinue: another leg is needed.
             AuthOverloaded: too many others wait to be verified.
+            AuthUnavailable: who could tell does not answer.
         """
         ...
 
-
-AUTHENTICATORS = {"basic": BasicAuthenticator}
-"""Name in the configuration and scheme in lower case → the method."""
 
 _guard: type[Authenticator] = BasicAuthenticator

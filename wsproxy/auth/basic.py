@@ -29,6 +29,7 @@ from functools import partial
 
 from wsproxy.auth import passwords
 from wsproxy.auth.cache import ExpiringCache
+from wsproxy.auth.proof import Proof
 from wsproxy.auth.users_file import Users
 from wsproxy.auth.verification import Verifications, VerificationStatistics
 from wsproxy.errors import AuthRequired
@@ -120,42 +121,34 @@ class BasicAuthenticator:
         )
         self._verifications = Verifications(slots=bounds.slots, max_pending=bounds.max_pending)
 
-    def challenge(self) -> bytes:
-        """The value of a ``Proxy-Authenticate`` field (RFC 7617 §2, §2.1)."""
-        return self._challenge
+    def challenges(self, now: float) -> list[bytes]:
+        """The value of a ``Proxy-Authenticate`` field (RFC 7617 §2, §2.1); the same at any time."""
+        return [self._challenge]
 
     def statistics(self) -> VerificationStatistics:
         """Verifications under way now."""
         return self._verifications.statistics()
 
-    def authenticate_nowait(self, credentials: bytes, *, now: float) -> Identity | None:
-        """Who `credentials` belong to as far as that is remembered, else None.
-
-        Args:
-            credentials: the field's value behind the scheme.
-            now: seconds, monotonic.
+    def authenticate_nowait(self, proof: Proof) -> Identity | None:
+        """Who the credentials belong to as far as that is remembered, else None.
 
         Raises:
             AuthRequired: they are malformed, or known to be wrong.
         """
-        name, password = parse_basic(credentials)
-        return self._recall(self._digest(name, password), now)
+        name, password = parse_basic(proof.credentials)
+        return self._recall(self._digest(name, password), proof.now)
 
-    async def authenticate(self, credentials: bytes, *, now: float) -> Identity:
-        """Who `credentials` belong to; a remembered answer comes without a checkpoint.
+    async def authenticate(self, proof: Proof) -> Identity:
+        """Who the credentials belong to; a remembered answer comes without a checkpoint.
 
         Cancellation leaves nothing behind and fails no other caller.
-
-        Args:
-            credentials: the field's value behind the scheme.
-            now: seconds, monotonic.
 
         Raises:
             AuthRequired: they are malformed or wrong.
             AuthOverloaded: too many others wait to be verified.
         """
-        name, password = parse_basic(credentials)
-        digest = self._digest(name, password)
+        name, password = parse_basic(proof.credentials)
+        digest, now = self._digest(name, password), proof.now
         identity = self._recall(digest, now)
         if identity is not None:
             return identity

@@ -58,6 +58,7 @@ def interpret_request(line: bytes, headers: Headers) -> ProxyRequest:
         expects_continue=version == "1.1"
         and b"expect" in present
         and has_token(headers, b"expect", b"100-continue"),
+        sent_target=raw_target,
     )
     if kind is RequestKind.CONNECT:
         _check_connect(request)

@@ -26,7 +26,7 @@ async def connect(
             sent to the client then.
     """
     client = session.client
-    route = await session.runtime.gate.admit(request, exchange)
+    route = await session.runtime.gate.admit(request, exchange, legs=session.legs)
     session.drop_upstream()
     begun = session.begun.take_attempt(route.addresses)
     sock, _address = await route.connect(exchange, begun=begun)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import trio
 
-from wsproxy.auth import Authenticator, parse_authorization
-from wsproxy.errors import AuthRequired, Denied
+from wsproxy.auth import Authenticator, Proof, parse_authorization
+from wsproxy.auth.lockout import Lockout
+from wsproxy.errors import AuthContinue, AuthRequired, AuthUnavailable, Denied, WsproxyError
 from wsproxy.model import Address, Identity, ProxyRequest, RequestKind, Target
 from wsproxy.net.dial import Attempt, begin, dial
 from wsproxy.net.listen import is_local
@@ -95,7 +96,9 @@ class Gate:
     Attributes:
         rules: policy on names.
         zones: private networks that may be reached.
-        authenticators: by lower-case scheme, in the order they are offered.
+        authenticators: by lower-case scheme, in the order they are offered; several of one
+            scheme are asked in turn.
+        lockout: of addresses that guess; None: nobody is locked out.
         auth_required: whether a request without credentials is refused.
         resolver: names to addresses.
         listeners: where this proxy listens; the list is filled when they are bound.
@@ -104,15 +107,17 @@ class Gate:
 
     rules: Rules
     zones: Sequence[Zone]
-    authenticators: Mapping[str, Authenticator]
+    authenticators: Mapping[str, Sequence[Authenticator]]
     auth_required: bool
+    lockout: Lockout | None = None
     resolver: Resolver
     listeners: Collection[tuple[Address, int]]
     connect_timeout_s: float
 
-    def challenges(self) -> list[bytes]:
-        """One Proxy-Authenticate value for each scheme (RFC 9110 §11.7.1)."""
-        return [authenticator.challenge() for authenticator in self.authenticators.values()]
+    def challenges(self, now: float) -> list[bytes]:
+        """The Proxy-Authenticate values of all schemes, best first (RFC 9110 §11.7.1)."""
+        offers = (one.challenges(now) for each in self.authenticators.values() for one in each)
+        return list(dict.fromkeys(challenge for offer in offers for challenge in offer))
 
     async def admit(
         self,
@@ -120,6 +125,7 @@ class Gate:
         exchange: Exchange,
         *,
         connected: Address | None = None,
+        legs: dict[str, object] | None = None,
     ) -> Route:
         """Decides about `request`; every request passes here, also the later ones of a connection.
 
@@ -128,15 +134,18 @@ class Gate:
             exchange: gets identity, verdict and durations as they become known.
             connected: the address this client's own upstream connection leads
                 to, when it is to be used again: vetted again, not looked up again.
+            legs: what the client's connection remembers of an authentication.
 
         Raises:
             AuthRequired: credentials missing or wrong.
             AuthOverloaded: too many verifications wait.
+            AuthUnavailable: who could verify them does not answer.
+            LimitReached: too many wrong ones came from there.
             Denied: by a rule, or because of the address.
             ResolveFailed: no address.
             ResolveTimeout: no answer from the resolver.
         """
-        identity = await self._authenticate(request, exchange)
+        identity = await self._authenticate(request, exchange, {} if legs is None else legs)
         self._decide(request, identity, exchange)
         target = request.target
         addresses: Sequence[Address]
@@ -163,15 +172,12 @@ class Gate:
         if target.host.address is None:
             return None
         identity = None
-        offered = self._offered(request)
+        offered = self._offered(request, {})
         if offered is not None:
-            authenticator, credentials = offered
-            now = trio.current_time()
-            identity = authenticator.authenticate_nowait(credentials, now=now)
+            identity = _known(*offered)
             if identity is None:
                 return None
-            exchange.authenticate_ms = milliseconds(now, trio.current_time())
-            exchange.identify(identity)
+            self._admit_identity(identity, exchange, offered[1].now)
         self._decide(request, identity, exchange)
         return Route(target, self._vet(target, (target.host.address,)), self.connect_timeout_s)
 
@@ -185,7 +191,9 @@ class Gate:
         """
         self._decide(request, exchange.identity, exchange)
 
-    def _offered(self, request: ProxyRequest) -> tuple[Authenticator, bytes] | None:
+    def _offered(
+        self, request: ProxyRequest, legs: dict[str, object]
+    ) -> tuple[Sequence[Authenticator], Proof] | None:
         """The credentials of a request and who can verify them; None when it needs none."""
         if not self.authenticators:
             return None
@@ -195,25 +203,42 @@ class Gate:
                 raise AuthRequired("proxy credentials are required")
             return None
         scheme, credentials = parse_authorization(value)
-        authenticator = self.authenticators.get(scheme)
-        if authenticator is None:
+        authenticators = self.authenticators.get(scheme)
+        if authenticators is None:
             raise AuthRequired("this authentication scheme is not offered here")
-        return authenticator, credentials
+        now = trio.current_time()
+        return authenticators, Proof(credentials, request.method, request.sent_target, now, legs)
 
-    async def _authenticate(self, request: ProxyRequest, exchange: Exchange) -> Identity | None:
-        offered = self._offered(request)
+    async def _authenticate(
+        self, request: ProxyRequest, exchange: Exchange, legs: dict[str, object]
+    ) -> Identity | None:
+        offered = self._offered(request, legs)
         if offered is None:
             return None
-        authenticator, credentials = offered
-        now = trio.current_time()
+        authenticators, proof = offered
+        peer, lockout = exchange.peer.address, self.lockout
         try:
-            identity = authenticator.authenticate_nowait(credentials, now=now)
-            if identity is None:
-                identity = await authenticator.authenticate(credentials, now=now)
+            identity = None
+            if lockout is None or not lockout.holds(peer, proof.now):
+                identity = await _verify(authenticators, proof)
+            elif (identity := _known(authenticators, proof)) is None:
+                raise lockout.refusal(peer, proof.now)
+        except AuthContinue:
+            raise
+        except AuthRequired:
+            if lockout is not None:
+                lockout.failed(peer, proof.now)
+            raise
         finally:
-            exchange.authenticate_ms = milliseconds(now, trio.current_time())
-        exchange.identify(identity)
+            exchange.authenticate_ms = milliseconds(proof.now, trio.current_time())
+        self._admit_identity(identity, exchange, proof.now)
         return identity
+
+    def _admit_identity(self, identity: Identity, exchange: Exchange, began_at: float) -> None:
+        exchange.authenticate_ms = milliseconds(began_at, trio.current_time())
+        if self.lockout is not None:
+            self.lockout.check(exchange.peer.address, identity.user, began_at)
+        exchange.identify(identity)
 
     def _decide(self, request: ProxyRequest, identity: Identity | None, exchange: Exchange) -> None:
         target = request.target
@@ -264,6 +289,50 @@ class Gate:
                 token="destination_ip_prohibited",  # noqa: S106 - RFC 9209's word, no secret
             )
         return vetted
+
+
+def _known(authenticators: Sequence[Authenticator], proof: Proof) -> Identity | None:
+    """Who it is, if one of them knows at once; when all know that it is nobody, that is said.
+
+    Raises:
+        AuthRequired: see `Authenticator.authenticate_nowait`.
+    """
+    wrong: AuthRequired | None = None
+    undecided = False
+    for authenticator in authenticators:
+        try:
+            identity = authenticator.authenticate_nowait(proof)
+        except AuthRequired as error:
+            wrong = error
+        else:
+            if identity is not None:
+                return identity
+            undecided = True
+    if wrong is not None and not undecided:
+        raise wrong
+    return None
+
+
+async def _verify(authenticators: Sequence[Authenticator], proof: Proof) -> Identity:
+    """Who it is, however long that takes; those who do not answer are told of only if nobody knows.
+
+    Raises:
+        WsproxyError: see `Authenticator.authenticate`.
+    """
+    identity = _known(authenticators, proof)
+    if identity is not None:
+        return identity
+    failure: WsproxyError | None = None
+    for authenticator in authenticators:
+        try:
+            return await authenticator.authenticate(proof)
+        except AuthContinue:
+            raise
+        except (AuthRequired, AuthUnavailable) as error:
+            if not isinstance(failure, AuthUnavailable):
+                failure = error
+    assert failure is not None, "a scheme has a method"
+    raise failure
 
 
 def _with_handshake(ask: Ask, request: ProxyRequest) -> Ask:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from wsproxy.errors import (
+    AuthContinue,
     ClientGone,
     ClientProtocolError,
     ClientTimeout,
@@ -190,6 +191,7 @@ async def _serve_request(session: Session, exchange: Exchange) -> Outcome:
                 request = session.inside.interpret(request)
                 exchange.begin(request, trio.current_time())
             outcome = await STORIES[request.kind](session, request, exchange)
+            session.legs.clear()
     except WsproxyError as error:
         outcome = await _refuse(session, request, exchange, error)
     except Exception as error:
@@ -232,11 +234,14 @@ async def _refuse(
         session.abort()
         return False
     go_on = _may_go_on_after(session, request, error)
+    if not isinstance(error, AuthContinue):
+        session.legs.clear()
+    gate = session.runtime.gate
     page = refusal(
         error,
         session=exchange.id,
         request=request,
-        challenges=session.runtime.gate.challenges(),
+        challenges=[error.challenge] if isinstance(error, AuthContinue) else gate.challenges(trio.current_time()),
     )
     try:
         await session.answer(page, exchange, request=request, close=not go_on)
@@ -257,11 +262,16 @@ def _body_is_coming(request: ProxyRequest, error: Exception) -> bool:
 def _may_go_on_after(session: Session, request: ProxyRequest | None, error: Exception) -> bool:
     """Whether a refusal leaves the connection usable.
 
-    Never after CONNECT or a handshake: what follows was meant for somebody
-    else (RFC 9931).  Never after broken framing, and not while the client may
+    Never after CONNECT or a handshake, but in the middle of an authentication: what
+    follows was meant for somebody else (RFC 9931).  Never after broken framing, and not while the client may
     or may not send the body it has announced with `Expect`.
     """
-    if request is None or request.kind in (RequestKind.CONNECT, RequestKind.UPGRADE):
+    if request is None:
+        return False
+    if isinstance(error, AuthContinue):
+        # The next leg comes over this connection (RFC 4559 §6), and nothing else may.
+        return session.may_go_on(request) and not session.client.http.has_data()
+    if request.kind in (RequestKind.CONNECT, RequestKind.UPGRADE):
         return False
     harmless = not isinstance(error, ClientProtocolError | ClientTimeout | LimitReached)
     known = isinstance(error, WsproxyError) and harmless

@@ -147,9 +147,10 @@ class Session:
     Attributes:
         upstream: this client's own connection to an origin, if there is one.
         waited_s: how much of the first head's time was gone at its first octet.
+        legs: what is remembered between the legs of an authentication.
     """
 
-    __slots__ = ("begun", "client", "inside", "peer", "runtime", "upstream", "waited_s")
+    __slots__ = ("begun", "client", "inside", "legs", "peer", "runtime", "upstream", "waited_s")
 
     def __init__(
         self,
@@ -169,6 +170,7 @@ class Session:
         self.inside = inside
         self.upstream: Upstream | None = None
         self.waited_s = 0.0
+        self.legs: dict[str, object] = {}
 
     def new_exchange(self, began_at: float) -> Exchange:
         """The notebook of the next request; inside a tunnel it is known who asks."""
@@ -182,7 +184,7 @@ class Session:
         gate, inside = self.runtime.gate, self.inside
         connected = self.paired(request.target)
         if inside is None:
-            return await gate.admit(request, exchange, connected=connected)
+            return await gate.admit(request, exchange, connected=connected, legs=self.legs)
         gate.decide_again(request, exchange)
         return inside.route
 
