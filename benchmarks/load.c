@@ -21,25 +21,18 @@
  * message that is not what was said is a failure.
  */
 #define _GNU_SOURCE
+#include "measure.h"
+#include "websocket.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-#define WARM_UP_S 0.3
-#define PING 64             /* octets of one echo */
 #define CHUNK (256 * 1024)  /* octets of one bulk write */
-#define FRAME (2 + PING)    /* of the origin: opcode, length, payload */
-#define MASKED (6 + PING)   /* of a client: its key stands in front of the payload */
 #define TURNS 8             /* reads or writes before the next socket has its turn */
-#define MAX_LATENCIES 2000000
 
 enum kind { LISTENER, ORIGIN, STDIN, CLIENT };
 enum phase { CONNECTING, ASKED, SHAKING, OPEN };
@@ -58,29 +51,6 @@ static const char *const names[] = {"bulk", "echo", "connect", "idle", "ws", "ws
 static enum { BULK, ECHO, CONNECT, IDLE, WS, WSABS, MODES } mode;
 static int poller, proxy_port, origin_port, still_to_start, waiting_for_stdin;
 static char request[1024], handshake[1024], data[CHUNK], sink[1 << 20];
-static unsigned char said[MASKED], heard[FRAME];
-static unsigned long long work, opened, failed;
-static double *latencies;
-static size_t latency_count;
-
-/* RFC 6455 section 1.3: what the key of its example is answered with. */
-#define KEY "dGhlIHNhbXBsZSBub25jZQ=="
-#define ACCEPT "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-#define ASK "Upgrade: websocket\r\nConnection: Upgrade\r\n" \
-            "Sec-WebSocket-Key: " KEY "\r\nSec-WebSocket-Version: 13\r\n"
-#define AGREE "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n" \
-              "Connection: Upgrade\r\n" ACCEPT "\r\n\r\n"
-
-static double now(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-static void fatal(const char *what) {
-  perror(what);
-  exit(1);
-}
 
 static struct peer *add(int fd, enum kind kind, unsigned events) {
   struct peer *p = calloc(1, sizeof *p);
@@ -193,8 +163,7 @@ static void take_bulk(struct peer *p) {
 }
 
 static void note_round_trip(struct peer *p) {
-  work++;
-  if (latency_count < MAX_LATENCIES) latencies[latency_count++] = now() - p->began;
+  note_work(p->began);
   p->got = 0;
 }
 
@@ -245,15 +214,14 @@ static void accept_all(struct peer *p) {
 
 /* The origin's end of a WebSocket: says back what the message says, whatever its key. */
 static void echo_message(struct peer *p) {
-  unsigned char *frame = (unsigned char *)p->head, back[FRAME] = {0x81, PING};
+  unsigned char back[FRAME];
   ssize_t n = recv(p->fd, p->head + p->got, MASKED - p->got, 0);
   if (n < 0 && errno == EAGAIN) return;
   if (n <= 0) { end(p); return; }
   p->got += n;
   if (p->got < MASKED) return;
   p->got = 0;
-  if (frame[0] != 0x81 || frame[1] != (0x80 | PING)) { end(p); return; }
-  for (int i = 0; i < PING; i++) back[2 + i] = frame[6 + i] ^ frame[2 + (i & 3)];
+  if (!answer_message((unsigned char *)p->head, back)) { end(p); return; }
   say(p, back, FRAME);
 }
 
@@ -294,15 +262,6 @@ static void origin(struct peer *p) {
   }
 }
 
-static int ascending(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
-static double percentile(double part) {
-  return latency_count ? latencies[(size_t)((latency_count - 1) * part)] * 1e6 : 0;
-}
-
 static void listen_as_origin(void) {
   struct sockaddr_in at = loopback(0);
   socklen_t length = sizeof at;
@@ -326,12 +285,6 @@ static void write_requests(const char *credentials) {
              host, host, fields);
   else
     snprintf(handshake, sizeof handshake, "GET / HTTP/1.1\r\nHost: %s\r\n" ASK "\r\n", host);
-  const unsigned char front[] = {0x81, 0x80 | PING, 0x37, 0xfa, 0x21, 0x3d};
-  memcpy(said, front, sizeof front);
-  for (int i = 0; i < PING; i++) said[6 + i] = data[i] ^ front[2 + (i & 3)];
-  heard[0] = 0x81;
-  heard[1] = PING;
-  memcpy(heard + 2, data, PING);
 }
 
 static void turn(int timeout_ms) {
@@ -361,11 +314,11 @@ int main(int argc, char **argv) {
   getrlimit(RLIMIT_NOFILE, &files);
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);
-  latencies = malloc(MAX_LATENCIES * sizeof *latencies);
   memset(data, 'E', sizeof data);
   poller = epoll_create1(0);
   listen_as_origin();
   write_requests(argc > 5 ? argv[5] : NULL);
+  write_message();
   if (mode == IDLE) {
     add(0, STDIN, EPOLLIN);
     waiting_for_stdin = 1;
@@ -387,9 +340,6 @@ int main(int argc, char **argv) {
     }
   }
   if (mode == IDLE) return 0;
-  double seconds = now() - measured_from;
-  qsort(latencies, latency_count, sizeof *latencies, ascending);
-  printf("work=%llu seconds=%.4f total_work=%llu opened=%llu failed=%llu p50_us=%.0f p99_us=%.0f\n",
-         work - work_before, seconds, work, opened, failed, percentile(.5), percentile(.99));
+  tell(work_before, measured_from);
   return 0;
 }

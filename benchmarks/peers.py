@@ -4,9 +4,12 @@ A peer is a function from its `Place` to the command that starts it.  Open proxi
 anybody go anywhere and log nothing; guarded ones want Basic credentials, have one rule
 that allows 127.0.0.1, and write an access log into a file.
 
-wsproxy is there three times: it looks into no WebSocket, as Squid and Envoy do (and
-so into no tunnel for one); into all of them, as it does by default; and it records
-every message in capture files, too.  mitmproxy looks into them and knows no other way.
+wsproxy is there four times: it looks into no WebSocket, as Squid and Envoy do (and
+so into no tunnel for one); into all of them, as it does by default; it records
+every message in capture files, too; and it does that inside TLS as well.  Squid is
+there twice more for TLS: it turns to the origin first, as all others do, or to the
+client.  It relays WebSockets and does not look into them.  mitmproxy looks into
+everything and knows no other way.  Whoever looks into TLS verifies the origin.
 """
 
 from __future__ import annotations
@@ -28,14 +31,17 @@ from typing import Any
 from passlib.hash import apr_md5_crypt
 
 __all__ = [
+    "BUMPING",
     "CACHE",
     "CAPTURES",
     "CREDENTIALS",
     "INSPECTING",
+    "INTERCEPTING",
     "PEERS",
     "PROJECT",
     "RECORDING",
     "TAPPED",
+    "TRUSTING",
     "Place",
     "versions",
 ]
@@ -61,11 +67,13 @@ class Place:
         port: to listen on, on 127.0.0.1.
         folder: for its configuration and its log; empty.
         guarded: which of the two kinds of settings it gets.
+        authority: PEM file of who signed the certificates of origins.
     """
 
     port: int
     folder: Path
     guarded: bool
+    authority: Path
 
 
 Peer = Callable[[Place], Command]
@@ -96,13 +104,45 @@ logs: {{access: {{to: {place.folder}/access.log}}}}
         config += f"  websocket: {websocket}\nlogs: {{access: {{to: none}}}}\n"
     if websocket == "log":
         config += f"inspection: {{capture: {{directory: {place.folder}/{CAPTURES}}}}}\n"
-    (place.folder / "wsproxy.yaml").write_text(config)
-    return [sys.executable, "-m", "wsproxy", "run", "--config", f"{place.folder}/wsproxy.yaml"]
+    return _run_wsproxy(place, config)
 
 
-def _squid(place: Place) -> Command:
+def _make_authority(folder: Path) -> tuple[Path, Path]:
+    """A CA on P-256 as wsproxy makes it: its certificate and its key."""
+    command = [sys.executable, "-m", "wsproxy", "ca", "init", str(folder / "ca")]
+    subprocess.run(command, cwd=PROJECT, check=True, capture_output=True)
+    return folder / "ca" / "ca.pem", folder / "ca" / "ca.key"
+
+
+def _wsproxy_intercepting(place: Place) -> Command:
+    _refuse_guarded(place)
+    certificate, key = _make_authority(place.folder)
     config = f"""
-http_port 127.0.0.1:{place.port}
+listeners: [{{address: "127.0.0.1:{place.port}"}}]
+policy:
+  private_networks: [{{hosts: [127.0.0.0/8], networks: [127.0.0.0/8]}}]
+  rules: [{{name: all, action: allow, websocket: log, tls: intercept}}]
+interception: {{ca_certificate: {certificate}, ca_key: {key}, upstream: {{ca: {place.authority}}}}}
+inspection: {{capture: {{directory: {place.folder}/{CAPTURES}}}}}
+logs: {{access: {{to: none}}}}
+"""
+    return _run_wsproxy(place, config)
+
+
+def _run_wsproxy(place: Place, config: str) -> Command:
+    path = place.folder / "wsproxy.yaml"
+    path.write_text(config)
+    return [sys.executable, "-m", "wsproxy", "run", "--config", str(path)]
+
+
+def _refuse_guarded(place: Place) -> None:
+    if place.guarded:
+        raise ValueError("who looks into TLS is measured without credentials and rules")
+
+
+def _squid(place: Place, *, port_options: str = "", more: str = "") -> Command:
+    config = f"""
+http_port 127.0.0.1:{place.port} {port_options}
 workers 1
 cache deny all
 cache_log /dev/null
@@ -110,7 +150,7 @@ pid_filename none
 coredump_dir {place.folder}
 shutdown_lifetime 0 seconds
 max_filedescriptors 20000
-http_upgrade_request_protocols WebSocket allow all
+http_upgrade_request_protocols websocket allow all  # as clients write it: case counts
 """
     if place.guarded:
         (place.folder / "users").write_text(f"{USER}:{apr_md5_crypt.hash(PASSWORD)}\n")
@@ -125,12 +165,39 @@ http_access allow known here
 http_access deny all
 """
     else:
-        config += "access_log none\nhttp_access allow all\n"
+        config += f"access_log none\nhttp_access allow all\n{more}"
     (place.folder / "squid.conf").write_text(config)
     if os.getuid() == 0:
-        for path in (place.folder, *place.folder.iterdir()):
+        for path in (place.folder, *place.folder.rglob("*")):
             shutil.chown(path, "proxy")  # what Debian's squid becomes when root starts it
     return ["squid", "-N", "-f", f"{place.folder}/squid.conf"]
+
+
+_ORIGIN_FIRST = """
+acl connecting at_step SslBump1
+acl greeting at_step SslBump2
+ssl_bump peek connecting
+ssl_bump stare greeting
+ssl_bump bump all
+"""
+"""The origin proves who it is before the client gets a certificate, as with wsproxy and mitmproxy."""
+
+_CLIENT_FIRST = "ssl_bump bump all\n"
+"""The client gets its certificate at once; connections to origins are kept and shared by clients."""
+
+
+def _squid_bumping(place: Place, rules: str) -> Command:
+    _refuse_guarded(place)
+    certificate, key = _make_authority(place.folder)
+    helper = ["/usr/lib/squid/security_file_certgen", "-s", f"{place.folder}/made", "-M", "4MB"]
+    subprocess.run([*helper, "-c"], check=True, capture_output=True)
+    made = "generate-host-certificates=on dynamic_cert_mem_cache_size=4MB"
+    more = f"""
+sslcrtd_program {" ".join(helper)}
+tls_outgoing_options cafile={place.authority}
+{rules}"""
+    options = f"ssl-bump tls-cert={certificate} tls-key={key} {made}"
+    return _squid(place, port_options=options, more=more)
 
 
 def _tinyproxy(place: Place) -> Command:
@@ -242,7 +309,8 @@ def _mitmproxy(place: Place) -> Command:
         raise ValueError("mitmproxy has neither rules nor an access log")
     where = ["--listen-host", "127.0.0.1", "--listen-port", str(place.port)]
     keys = ["--set", f"confdir={place.folder}"]
-    return [str(_mitmproxy_program()), "--mode", "regular", "-q", *where, *keys]
+    trust = ["--set", f"ssl_verify_upstream_trusted_ca={place.authority}"]
+    return [str(_mitmproxy_program()), "--mode", "regular", "-q", *where, *keys, *trust]
 
 
 def _mitmproxy_program() -> Path:
@@ -263,14 +331,18 @@ def _environment(name: str, requirements: str) -> Path:
     return home
 
 
-TAPPED, RECORDING, INSPECTING = "wsproxy metadata", "wsproxy log", "mitmproxy"
+TAPPED, RECORDING, INTERCEPTING = "wsproxy metadata", "wsproxy log", "wsproxy intercepting"
+BUMPING, TRUSTING, INSPECTING = "Squid bumping", "Squid client-first", "mitmproxy"
 """Peers that are not in all sets."""
 
 PEERS: dict[str, Peer] = {
     "wsproxy": functools.partial(_wsproxy, websocket="off"),
     TAPPED: functools.partial(_wsproxy, websocket="metadata"),
     RECORDING: functools.partial(_wsproxy, websocket="log"),
+    INTERCEPTING: _wsproxy_intercepting,
     "Squid": _squid,
+    BUMPING: functools.partial(_squid_bumping, rules=_ORIGIN_FIRST),
+    TRUSTING: functools.partial(_squid_bumping, rules=_CLIENT_FIRST),
     "tinyproxy": _tinyproxy,
     "Envoy": _envoy,
     INSPECTING: _mitmproxy,

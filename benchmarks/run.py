@@ -1,10 +1,10 @@
 """wsproxy side by side with Squid, tinyproxy, Envoy and mitmproxy, in one run on this machine.
 
-    python benchmarks/run.py [--sets open,guarded,inspected] [--modes bulk16,...]
+    python benchmarks/run.py [--sets open,guarded,inspected,intercepted] [--modes bulk16,...]
                              [--peers Squid,...] [--rounds 3] [--secs 1.5] [--write]
 
-Each proxy is pinned to one core and the load (`load.c`: clients and origin in one
-process) to another.  Rounds interleave the proxies, so a machine whose speed drifts
+Each proxy is pinned to one core and the load (`load.c`, `tls_load.c`: clients and origin
+in one process) to another.  Rounds interleave the proxies, so a machine whose speed drifts
 is unfair to none of them.  What the figures mean: docs/benchmarks.md, into which
 `--write` puts the tables.  Installs what is missing (Debian's packages as root).
 """
@@ -28,101 +28,30 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from peers import (
-    CACHE,
-    CAPTURES,
-    CREDENTIALS,
-    INSPECTING,
-    PEERS,
-    PROJECT,
-    RECORDING,
-    TAPPED,
-    Place,
-    versions,
-)
+from certificates import Origin, make_origin
+from peers import CACHE, CAPTURES, CREDENTIALS, PEERS, PROJECT, Place, versions
+from plan import MODES, SETS, Mode
 from process import LOAD_CORE, PROXY_CORE, Proxy, run_proxy
 
 DOCUMENT = PROJECT / "docs" / "benchmarks.md"
-LOAD = CACHE / "load"
+LOAD, TLS_LOAD = CACHE / "load", CACHE / "tls_load"
 DIRECT = "no proxy"
 SETTLE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
-    """One thing that is measured.
+class Scene:
+    """What the proxies of a set have in common.
 
     Attributes:
-        title: for the table.
-        load: mode of the load generator.
-        tunnels: how many at a time.
-        unit: of the figure.
-        scale: from work a second to the unit.
-        cpu_unit: of the proxy's processor time for its unit of work.
-        cpu_scale: from seconds for a unit of work to that.
+        folder: for theirs.
+        origin: who the origin is when it speaks TLS.
+        guarded: which of the two kinds of settings they get.
     """
 
-    title: str
-    load: str
-    tunnels: int
-    unit: str
-    scale: float = 1.0
-    cpu_unit: str = ""
-    cpu_scale: float = 1.0
-
-
-MODES = {
-    "bulk16": Mode("bulk, 16 tunnels", "bulk", 16, "GB/s", 1e-9, "µs a MB", 1e12),
-    "bulk1": Mode("bulk, 1 tunnel", "bulk", 1, "GB/s", 1e-9, "µs a MB", 1e12),
-    "echo64": Mode("64-byte echo, 64 tunnels", "echo", 64, "k/s", 1e-3, "µs each", 1e6),
-    "connect16": Mode("new CONNECTs, 16 at a time", "connect", 16, "k/s", 1e-3, "µs each", 1e6),
-    "idle4000": Mode("memory of an idle tunnel, of 4000", "idle", 4000, "kB", 1e-3),
-    "ws32": Mode("in tunnels", "ws", 32, "k/s", 1e-3, "µs each", 1e6),
-    "wsabs32": Mode("by absolute-form", "wsabs", 32, "k/s", 1e-3, "µs each", 1e6),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Set:
-    """A table.
-
-    Attributes:
-        title: of the table.
-        modes: its rows.
-        peers: its columns.
-        references: peers whose medians the others' are divided by.
-        guarded: which of the two kinds of settings proxies get.
-        direct: whether there is a column without a proxy.
-    """
-
-    title: str
-    modes: tuple[str, ...]
-    peers: tuple[str, ...]
-    references: tuple[str, ...] = ("Squid",)
-    guarded: bool = False
-    direct: bool = True
-
-
-SETS = {
-    "open": Set(
-        "No credentials, no access log",
-        ("bulk16", "bulk1", "echo64", "connect16", "idle4000"),
-        ("wsproxy", TAPPED, "Squid", "tinyproxy", "Envoy"),
-    ),
-    "guarded": Set(
-        "Basic credentials, one rule, access log",
-        ("echo64", "connect16", "idle4000"),
-        ("wsproxy", "Squid", "tinyproxy", "Envoy"),
-        guarded=True,
-        direct=False,
-    ),
-    "inspected": Set(
-        "WebSocket messages of 64 bytes and their echo, 32 WebSockets",
-        ("ws32", "wsabs32"),
-        ("wsproxy", TAPPED, RECORDING, "Squid", "Envoy", INSPECTING),
-        references=("Envoy", INSPECTING),
-    ),
-}
+    folder: Path
+    origin: Origin
+    guarded: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,37 +67,52 @@ Samples = dict[tuple[str, str], list[Sample]]
 """By mode and proxy."""
 
 
-def load_command(mode: Mode, proxy: Proxy, seconds: float, *, guarded: bool) -> list[str]:
+def load_command(mode: Mode, proxy: Proxy, seconds: float, scene: Scene) -> list[str]:
+    program = TLS_LOAD if mode.is_tls else LOAD
     numbers = map(str, (proxy.port, mode.tunnels, seconds))
-    command = ["taskset", "-c", str(LOAD_CORE), str(LOAD), mode.load, *numbers]
-    return [*command, CREDENTIALS] if guarded else command
+    command = ["taskset", "-c", str(LOAD_CORE), str(program), mode.load, *numbers]
+    if mode.is_tls:
+        return [*command, str(scene.origin.certificates)]
+    return [*command, CREDENTIALS] if scene.guarded else command
 
 
 def parse(line: str) -> dict[str, float]:
     return {key: float(value) for key, value in (pair.split("=") for pair in line.split())}
 
 
-def measure_rate(mode: Mode, proxy: Proxy, seconds: float, *, guarded: bool) -> Sample:
-    before = proxy.cpu_s()
-    done = subprocess.run(
-        load_command(mode, proxy, seconds, guarded=guarded),
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=seconds + 20,
-        check=True,
-    )
-    used = proxy.cpu_s() - before
-    figures = parse(done.stdout)
+def run_load(mode: Mode, proxy: Proxy, seconds: float, scene: Scene) -> tuple[str, float]:
+    """What the load program tells, and the processor time that the proxy used for it."""
+    command = load_command(mode, proxy, seconds, scene)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as load:
+        assert load.stdout is not None
+        try:
+            if mode.is_tls:
+                load.stdout.readline()  # what was before is not counted
+            before = proxy.cpu_s()
+            told, _ = load.communicate(timeout=seconds + 20)
+            used = proxy.cpu_s() - before
+        finally:
+            load.kill()
+    if load.returncode:
+        raise subprocess.CalledProcessError(load.returncode, command)
+    return told, used
+
+
+def measure_work(mode: Mode, proxy: Proxy, seconds: float, scene: Scene) -> Sample:
+    told, used = run_load(mode, proxy, seconds, scene)
+    figures = parse(told)
     total = figures["total_work"]
-    cpu = used / total * mode.cpu_scale if proxy.pid and total else None
-    rate = figures["work"] / figures["seconds"]
-    return Sample(rate * mode.scale, cpu, int(figures["failed"]))
+    if not total:
+        raise ValueError(f"nothing came through, {int(figures['failed'])} clients failed")
+    cpu = used / total * mode.cpu_scale if proxy.pid else None
+    value = figures["p50_us"] / 1e6 if mode.is_latency else figures["work"] / figures["seconds"]
+    return Sample(value * mode.scale, cpu, int(figures["failed"]))
 
 
-def measure_memory(mode: Mode, proxy: Proxy, *, guarded: bool) -> Sample:
+def measure_memory(mode: Mode, proxy: Proxy, scene: Scene) -> Sample:
     before = proxy.pss_bytes()
     load = subprocess.Popen(
-        load_command(mode, proxy, 0, guarded=guarded),
+        load_command(mode, proxy, 0, scene),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -189,11 +133,19 @@ def measure_memory(mode: Mode, proxy: Proxy, *, guarded: bool) -> Sample:
 
 
 @contextmanager
-def run_peer(name: str, folder: Path, *, guarded: bool) -> Iterator[Proxy]:
+def run_peer(name: str, scene: Scene) -> Iterator[Proxy]:
+    if name == DIRECT:
+        yield Proxy(0, 0)
+        return
+    folder = scene.folder
     home = Path(tempfile.mkdtemp(dir=folder, prefix=f"{name.replace(' ', '-')}-"))
     home.chmod(0o755)
     log = folder / f"{home.name}.log"
-    with run_proxy(lambda port: PEERS[name](Place(port, home, guarded)), log, cwd=PROJECT) as proxy:
+
+    def command(port: int) -> list[str]:
+        return PEERS[name](Place(port, home, scene.guarded, scene.origin.authority))
+
+    with run_proxy(command, log, cwd=PROJECT) as proxy:
         yield proxy
     look_for_gaps(name, home / CAPTURES)
 
@@ -208,47 +160,46 @@ def look_for_gaps(name: str, captures: Path) -> None:
 
 
 def take(
-    samples: Samples, mode: str, name: str, proxy: Proxy, seconds: float, *, guarded: bool
+    samples: Samples, mode: str, name: str, proxy: Proxy, seconds: float, scene: Scene
 ) -> None:
     """One measurement; what fails is said and leaves no sample."""
     setting = MODES[mode]
     try:
         if setting.load == "idle":
-            sample = measure_memory(setting, proxy, guarded=guarded)
+            sample = measure_memory(setting, proxy, scene)
         else:
-            sample = measure_rate(setting, proxy, seconds, guarded=guarded)
+            sample = measure_work(setting, proxy, seconds, scene)
     except (subprocess.SubprocessError, ValueError) as error:
         print(f"{mode:10} {name:16} failed: {error}", file=sys.stderr)
         return
     samples[mode, name].append(sample)
-    cpu = f"{sample.cpu:8.1f} {setting.cpu_unit}" if sample.cpu is not None else ""
+    cpu = f"{sample.cpu:8.1f} {setting.cpu_unit}" if sample.cpu and setting.cpu_unit else ""
     lost = f"  {sample.failed} failed" if sample.failed else ""
     print(f"{mode:10} {name:16} {sample.value:8.2f} {setting.unit:5}{cpu}{lost}", file=sys.stderr)
 
 
-def measure_set(kind: str, options: argparse.Namespace, folder: Path) -> Samples:
+def measure_set(kind: str, options: argparse.Namespace, folder: Path, origin: Origin) -> Samples:
     """All modes of one set for all its proxies, round by round."""
     setting = SETS[kind]
-    guarded = setting.guarded
+    scene = Scene(folder, origin, setting.guarded)
     samples: Samples = defaultdict(list)
     modes = [mode for mode in setting.modes if mode in options.modes]
     peers = [name for name in setting.peers if name in options.peers]
-    rates = [mode for mode in modes if MODES[mode].load != "idle"]
+    shared = [mode for mode in modes if not MODES[mode].is_of_fresh_process]
+    direct = [DIRECT] if setting.direct else []
     with ExitStack() as running:
-        proxies = {DIRECT: Proxy(0, 0)} if setting.direct else {}
-        for name in peers if rates else ():
-            proxies[name] = running.enter_context(run_peer(name, folder, guarded=guarded))
-        names = list(proxies)
+        names = [*direct, *(peers if shared else ())]
+        proxies = {name: running.enter_context(run_peer(name, scene)) for name in names}
         for number in range(options.rounds):
-            for mode in rates:
+            for mode in shared:
                 for name in names[number:] + names[:number]:
-                    take(samples, mode, name, proxies[name], options.secs, guarded=guarded)
-    # Memory is measured in processes that have done nothing else yet.
+                    take(samples, mode, name, proxies[name], options.secs, scene)
+    # The others are measured in processes that have done nothing else yet.
     for _ in range(min(options.rounds, 2)):
-        for mode in (mode for mode in modes if mode not in rates):
-            for name in peers:
-                with run_peer(name, folder, guarded=guarded) as proxy:
-                    take(samples, mode, name, proxy, 0, guarded=guarded)
+        for mode in (mode for mode in modes if mode not in shared):
+            for name in [*(direct if MODES[mode].is_tls else ()), *peers]:
+                with run_peer(name, scene) as proxy:
+                    take(samples, mode, name, proxy, 0, scene)
     return samples
 
 
@@ -332,8 +283,9 @@ def set_up() -> None:
     if subprocess.run([PROJECT / "scripts" / "setup-system", "bench"], check=False).returncode:
         raise SystemExit(1)
     CACHE.mkdir(parents=True, exist_ok=True)
-    source = Path(__file__).with_name("load.c")
-    subprocess.run(["gcc", "-O2", "-Wall", "-o", LOAD, source], check=True)
+    for program, libraries in ((LOAD, ()), (TLS_LOAD, ("-lssl", "-lcrypto"))):
+        source = Path(__file__).with_name(f"{program.name}.c")
+        subprocess.run(["gcc", "-O2", "-Wall", "-o", program, source, *libraries], check=True)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
@@ -368,9 +320,10 @@ def main() -> None:
     tables = []
     with tempfile.TemporaryDirectory(prefix="wsproxy-bench-") as folder:
         Path(folder).chmod(0o755)  # squid works as another user
+        origin = make_origin(Path(folder))
         for kind in options.sets:
             print(f"{SETS[kind].title}:", file=sys.stderr)
-            samples = measure_set(kind, options, Path(folder))
+            samples = measure_set(kind, options, Path(folder), origin)
             tables.append(table(kind, samples, options))
     text = "\n\n".join([machine(options, began), *tables])
     print(text)
