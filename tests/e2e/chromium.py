@@ -12,7 +12,7 @@ import json
 import os
 import selectors
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ _SWITCHES = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--ignore-certificate-errors",
     "--remote-debugging-pipe",
     # Its own errands to Google stay at home: past the proxy, and resolved to nothing.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
@@ -136,16 +135,43 @@ class Page:
         }
 
 
+def _trust(home: Path, authorities: Sequence[Path]) -> None:
+    """Makes the database of certificates that Chromium reads on Linux."""
+    database = home / ".pki" / "nssdb"
+    database.mkdir(parents=True)
+    commands: list[list[str]] = [["-N", "--empty-password"]]
+    for authority in authorities:
+        commands.append(["-A", "-n", str(authority), "-t", "C,,", "-i", str(authority)])
+    for command in commands:
+        subprocess.run(["certutil", "-d", f"sql:{database}", *command], check=True)
+
+
 @contextlib.contextmanager
 def run_chromium(
-    home: Path, proxy: str, *, credentials: Credentials | None = None
+    home: Path,
+    proxy: str,
+    *,
+    credentials: Credentials | None = None,
+    authorities: Sequence[Path] = (),
 ) -> Iterator[Page]:
-    """Debian's Chromium with a new profile and one tab, all of whose traffic uses `proxy`."""
+    """Debian's Chromium with a new profile and one tab, all of whose traffic uses `proxy`.
+
+    Args:
+        home: its folder.
+        proxy: URL.
+        credentials: see `Page`.
+        authorities: PEM files of what it trusts; with none it takes every certificate.
+    """
+    switches = [*_SWITCHES]
+    if authorities:
+        _trust(home, authorities)
+    else:
+        switches.append("--ignore-certificate-errors")
     browser_reads, commands = os.pipe()
     events, browser_writes = os.pipe()
     command = [
         *("bash", "-c", f'exec "$@" 3<&{browser_reads} 4>&{browser_writes}', "bash"),
-        *("/usr/bin/chromium", *_SWITCHES, f"--user-data-dir={home / 'profile'}"),
+        *("/usr/bin/chromium", *switches, f"--user-data-dir={home / 'profile'}"),
         *(f"--proxy-server={proxy}", "about:blank"),
     ]
     with (home / "chromium.log").open("wb") as log:

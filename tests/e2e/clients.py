@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from tests.support.proxy_process import PROJECT_ROOT
 
 from .wire import fields
 
@@ -209,3 +212,22 @@ def install_node_packages() -> None:
         timeout=120,
     )
     stamp.write_bytes(wanted)
+
+
+def run_ca(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs ``wsproxy ca`` as a user would."""
+    return subprocess.run(
+        [sys.executable, "-m", "wsproxy", "ca", *map(str, arguments)],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+def make_ca(folder: Path) -> str:
+    """``wsproxy ca init``; returns what it says."""
+    done = run_ca("init", folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.proxy_process import ProxyProcess, add_user, start_proxy
 
-from .clients import Credentials, Java, compile_java, install_node_packages
+from .clients import Credentials, Java, compile_java, install_node_packages, make_ca
 from .inspected import LOGGING, InspectingProxy
 from .observed import ALICE, OPEN, SECURED, ObservedProxy
 from .origins import (
@@ -22,6 +23,21 @@ from .origins import (
     run_nginx,
 )
 from .wire import RawOrigin
+
+INTERCEPTING = """
+listeners: [{{address: 127.0.0.1:0}}]
+inspection: {{capture: {{directory: captures, payload: 64KiB}}}}
+policy:
+  default: deny
+  private_networks: [{{hosts: [127.0.0.1, localhost], networks: [127.0.0.0/8, "::1/128"]}}]
+  rules:
+    - {{name: here, when: {{hosts: [127.0.0.1, localhost]}}, action: allow, tls: intercept, websocket: log}}
+interception:
+  ca_certificate: {ca}/ca.pem
+  ca_key: {ca}/ca.key
+  passthrough: {passthrough}
+  upstream: {upstream}
+"""
 
 
 @pytest.fixture(scope="session")
@@ -108,6 +124,47 @@ def inspecting(tmp_path: Path) -> Iterator[InspectingProxy]:
     """A proxy whose capture holds the messages of one test."""
     with start_proxy(LOGGING, tmp_path) as process:
         yield InspectingProxy(process, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the authority that interception signs with, made by the product's own command."""
+    folder = tmp_path_factory.mktemp("interception") / "ca"
+    make_ca(folder)
+    return folder
+
+
+@pytest.fixture
+def start_intercepting(
+    tmp_path: Path, ca: Path, certificates: Certificates
+) -> Iterator[Callable[..., InspectingProxy]]:
+    """Starts a proxy for one test that looks into TLS; it must end well at the end of it.
+
+    It is given PEM files of an authority that origins may have, and the YAML of
+    ``interception.passthrough``.
+    """
+    with contextlib.ExitStack() as stack:
+        started = []
+
+        def start(
+            *, origin_ca: Path | None = certificates.authority, passthrough: str = "{}"
+        ) -> InspectingProxy:
+            upstream = "{}" if origin_ca is None else f"{{ca: {origin_ca}}}"
+            text = INTERCEPTING.format(ca=ca, passthrough=passthrough, upstream=upstream)
+            process = stack.enter_context(start_proxy(text, tmp_path))
+            started.append(InspectingProxy(process, tmp_path))
+            return started[-1]
+
+        yield start
+        for proxy in started:
+            if proxy.process.is_running():
+                proxy.stop()
+
+
+@pytest.fixture
+def intercepting(start_intercepting: Callable[..., InspectingProxy]) -> InspectingProxy:
+    """A proxy that looks into TLS, and trusts the authority of the servers here."""
+    return start_intercepting()
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ const converse = () => {
   const socket = new WebSocket(task.url, 'chat', options);
   const echoed = [];
   socket.on('unexpected-response', (_, response) => collect(response, { refused: true }));
-  socket.on('error', (error) => finish({ error: String(error) }));
+  socket.on('error', (error) => { finish({ error: String(error) }); process.exit(); });
   socket.on('open', () => { socket.send('grüße'); socket.send(binary); });
   socket.on('message', (data) => {
     echoed.push(data);
