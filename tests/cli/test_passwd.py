@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from wsproxy.auth import load_users, passwords
+from wsproxy.auth.digest_users import hash_digest_password, load_digest_users
 from wsproxy.auth.users_file import MAX_FILE_BYTES
 from wsproxy.cli.passwd import passwd
 
@@ -215,6 +216,79 @@ def test_the_owner_stays(file: Path) -> None:
     assert run(file, "a").exit_code == 0
     assert (file.stat().st_uid, file.stat().st_gid) == (12345, 23456)
     assert mode_of(file) == 0o644
+
+
+# ------------------------------------------------------------------ Digest
+
+
+def test_digest_makes_both_hashes_of_the_default_realm(file: Path) -> None:
+    result = run(file, "ålice", "--digest", "--group", "desk", "--group", "ops")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"added ålice to {file} (realm: wsproxy, groups: desk, ops)\n"
+    assert mode_of(file) == 0o600
+    users = load_digest_users(file)
+    assert users.warnings == ()
+    user = users.by_name["ålice"]
+    assert user.identity.groups == {"desk", "ops"}
+    expected = hash_digest_password("ålice", realm="wsproxy", password="s3cret:ü".encode())
+    assert user.hashes == expected
+
+
+def test_digest_changes_one_user_of_one_realm(file: Path) -> None:
+    run(file, "alice", "--digest", stdin="old")
+    before = file.read_text()
+    assert run(file, "alice", "--digest", "--realm", "two 2", "--group", "desk").exit_code == 0
+
+    result = run(file, "alice", "--digest", "--realm", "two 2", stdin="new")
+
+    assert result.stdout == f"changed alice in {file} (realm: two 2, groups: desk)\n"
+    assert file.read_text().startswith(before)
+    hashes = load_digest_users(file, realm="two 2").by_name["alice"].hashes
+    assert hashes == hash_digest_password("alice", realm="two 2", password=b"new")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--realm", "x"], "--realm goes with --digest; argon2id hashes hold no realm"),
+        (
+            ["--digest", "--realm", ""],
+            "a realm must not be empty, nor start or end with white space; choose another",
+        ),
+        (
+            ["--digest", "--realm", "a:b"],
+            (
+                "a Digest realm is of printable ASCII characters without '\"', '\\' and ':'; "
+                "choose another"
+            ),
+        ),
+    ],
+)
+def test_a_realm_that_cannot_work_is_refused(
+    file: Path, arguments: list[str], message: str
+) -> None:
+    result = run(file, "alice", *arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"Error: {message}\n"
+    assert not file.exists()
+
+
+def test_the_two_kinds_of_files_are_not_mixed(file: Path, tmp_path: Path) -> None:
+    run(file, "alice", "--digest")
+    result = run(file, "alice")
+    assert result.exit_code == 2
+    assert result.stderr == f"Error: {file} is a Digest users file; add --digest\n"
+    assert set(load_digest_users(file).by_name) == {"alice"}
+
+    other = tmp_path / "other"
+    other.write_text(f"# x\nbob:{SHA}\n")
+    result = run(other, "alice", "--digest")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"Error: {other}: line 2 is not user:realm:hash; is it a Digest users file?\n"
+    )
+    assert set(load_users(other).by_name) == {"bob"}
 
 
 def test_help_has_an_example() -> None:

@@ -14,7 +14,14 @@ import click
 
 from wsproxy.auth import passwords
 from wsproxy.auth.basic import MAX_CREDENTIALS_BYTES
-from wsproxy.auth.users_file import MAX_FILE_BYTES, group_problem, name_problem, set_user
+from wsproxy.auth.digest_users import (
+    DEFAULT_REALM,
+    hash_digest_password,
+    is_digest_entry,
+    realm_problem,
+    set_digest_user,
+)
+from wsproxy.auth.users_file import MAX_FILE_BYTES, Edit, group_problem, name_problem, set_user
 
 __all__ = ["passwd"]
 
@@ -37,23 +44,36 @@ class _Unusable(click.ClickException):
 @click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input, all of it."
 )
-def passwd(file: Path, user: str, groups: tuple[str, ...], password_stdin: bool) -> None:
+@click.option("--digest", is_flag=True, help="FILE is for Digest: MD5 and SHA-256 hashes.")
+@click.option("--realm", metavar="R", help=f"Realm of Digest hashes.  [default: {DEFAULT_REALM}]")
+def passwd(
+    file: Path,
+    user: str,
+    *,
+    groups: tuple[str, ...],
+    password_stdin: bool,
+    digest: bool,
+    realm: str | None,
+) -> None:
     """Add USER to the users file FILE, or change the password of one who is in it.
 
-    The password is asked for twice and stored as argon2id.  Without --group the
-    user's groups stay as they are.  FILE is made if it does not exist, readable
-    by its owner only.
+    The password is asked for twice and stored as argon2id; with --digest, as the hashes
+    that Digest authentication needs, which are as good as the password for who reads
+    them.  Without --group the user's groups stay as they are.  FILE is made if it
+    does not exist, readable by its owner only.
     """
+    realm = _realm(realm, digest=digest)
     problems = [name_problem(user), *map(group_problem, groups)]
+    problems.append(None if realm is None else realm_problem(realm))
     if problem := next(filter(None, problems), None):
         raise _Unusable(f"{problem}; choose another")
     data = _read(file)
+    if realm is None and data is not None and any(map(is_digest_entry, data.split(b"\n"))):
+        raise _Unusable(f"{file} is a Digest users file; add --digest")
     password = _password_from_stdin() if password_stdin else _ask_password()
     _check_password(password, user)
     try:
-        edit = set_user(
-            data or b"", user, hashed=passwords.hash_password(password), groups=groups or None
-        )
+        edit = _edit(data or b"", user, password, realm=realm, groups=groups or None)
     except ValueError as error:
         raise _Unusable(f"{file}: {error}") from error
     try:
@@ -62,7 +82,36 @@ def passwd(file: Path, user: str, groups: tuple[str, ...], password_stdin: bool)
         _fail(f"cannot write {file}: {error.strerror}; nothing was changed")
     done = f"changed {user} in {file}" if edit.was_there else f"added {user} to {file}"
     now_in = edit.groups.decode("utf-8", "replace").replace(",", ", ")
-    click.echo(f"{done} (groups: {now_in or 'none'})")
+    of_realm = "" if realm is None else f"realm: {realm}, "
+    click.echo(f"{done} ({of_realm}groups: {now_in or 'none'})")
+
+
+def _realm(realm: str | None, *, digest: bool) -> str | None:
+    """The realm of a Digest users file; None for the other kind."""
+    if digest:
+        return DEFAULT_REALM if realm is None else realm
+    if realm is not None:
+        raise _Unusable("--realm goes with --digest; argon2id hashes hold no realm")
+    return None
+
+
+def _edit(
+    data: bytes,
+    user: str,
+    password: bytes,
+    *,
+    realm: str | None,
+    groups: tuple[str, ...] | None,
+) -> Edit:
+    """The file after the change.
+
+    Raises:
+        ValueError: see `set_user` and `set_digest_user`.
+    """
+    if realm is None:
+        return set_user(data, user, hashed=passwords.hash_password(password), groups=groups)
+    hashes = hash_digest_password(user, realm=realm, password=password)
+    return set_digest_user(data, user, realm=realm, hashes=hashes, groups=groups)
 
 
 def _read(file: Path) -> bytes | None:
