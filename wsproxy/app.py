@@ -23,12 +23,13 @@ from pathlib import Path
 
 import trio
 
+from wsproxy.app_auth import build_authenticators, build_lockout
 from wsproxy.app_inspection import NOTHING_CAPTURED, Captured, build_plans, redaction_key
 from wsproxy.app_interception import build_looking
-from wsproxy.auth import Authenticator, BasicAuthenticator
-from wsproxy.auth.users_file import load_users
+from wsproxy.app_upstreams import build_parents
 from wsproxy.config.load import Config
 from wsproxy.config.problems import KeyPath
+from wsproxy.errors import ConfigError
 from wsproxy.model import Address, CloseReason
 from wsproxy.net.engine import RelayLimits, best_engine
 from wsproxy.net.listen import accept_loop, bind
@@ -38,6 +39,9 @@ from wsproxy.observe.exchange import Exchange
 from wsproxy.observe.records import FORMATS
 from wsproxy.observe.sinks import SINKS, LineSink, open_destination
 from wsproxy.policy.addresses import Zone, compile_zone
+from wsproxy.policy.hours import Hours
+from wsproxy.policy.match import Values
+from wsproxy.policy.names import MAX_LIST_BYTES, NameList, parse_names
 from wsproxy.policy.rules import Rule, Rules, compile_rule
 from wsproxy.proxy.express import express
 from wsproxy.proxy.gate import Gate
@@ -88,15 +92,21 @@ def build(
     settings = config.settings
     _check_log_folder(config)
     times = settings.timeouts
-    rules = Rules(settings.policy.default == "allow", tuple(_rules(config)))
+    policy = settings.policy
+    rules = Rules(policy.default == "allow", tuple(_rules(config)), policy.mode == "report")
+    methods = build_authenticators(config, clock=wall_clock)
+    resolver = Resolver(settings.dns.timeout)
     gate = Gate(
         rules=rules,
         zones=tuple(_zones(config)),
-        authenticators=_authenticators(config),
+        authenticators=methods.by_scheme,
+        lockout=build_lockout(config),
         auth_required=settings.auth.required,
-        resolver=Resolver(settings.dns.timeout),
+        resolver=resolver,
         listeners=own,
         connect_timeout_s=times.connect,
+        parents=build_parents(config, resolver),
+        clock=wall_clock,
     )
     return Runtime(
         gate=gate,
@@ -117,60 +127,47 @@ def build(
         looking=build_looking(config, peek=rules.peek, clock=wall_clock),
         via=b"wsproxy-" + secrets.token_hex(4).encode("ascii"),
         log=log_access,
+        services=methods.services,
     )
 
 
 def _rules(config: Config) -> list[Rule]:
     rules = []
+    read_names = functools.cache(_read_names)
     for index, rule in enumerate(config.settings.policy.rules):
-        with _at(config, ("policy", "rules", index, "when")):
+        when: dict[str, Values] = dict(rule.when.conditions())
+        if rule.when.hosts_file:
+            when["hosts_file"] = tuple(map(read_names, rule.when.hosts_file))
+        if hours := rule.when.hours:
+            when["hours"] = (Hours(hours.weekdays, hours.from_, hours.to, hours.timezone),)
+        with config.at(("policy", "rules", index, "when")):
             rules.append(
                 compile_rule(
                     rule.name,
-                    rule.when.conditions(),
+                    when,
                     allow=rule.action == "allow",
                     message=rule.message,
                     line=rule.line,
+                    report=rule.mode == "report",
                 )
             )
     return rules
 
 
+def _read_names(path: Path) -> NameList:
+    try:
+        with path.open("rb") as stream:
+            return parse_names(stream.read(MAX_LIST_BYTES + 1), str(path))
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from error
+
+
 def _zones(config: Config) -> list[Zone]:
     zones = []
     for index, zone in enumerate(config.settings.policy.private_networks):
-        with _at(config, ("policy", "private_networks", index, "hosts")):
+        with config.at(("policy", "private_networks", index, "hosts")):
             zones.append(compile_zone(zone.hosts, [str(net) for net in zone.networks]))
     return zones
-
-
-def _authenticators(config: Config) -> dict[str, list[Authenticator]]:
-    auth = config.settings.auth
-    built: dict[str, list[Authenticator]] = {}
-    for index, method in enumerate(auth.methods):
-        with _at(config, ("auth", "methods", index, "users")):
-            users = load_users(method.users)
-            authenticator = BasicAuthenticator(users, realm=auth.realm)
-        for warning in users.warnings:
-            log.warning("%s", warning)
-        built.setdefault(authenticator.scheme.lower(), []).append(authenticator)
-    return built
-
-
-class _at:  # noqa: N801 - reads as a clause: `with _at(config, path):`
-    """Gives a `ValueError` the position of the setting at `path`."""
-
-    def __init__(self, config: Config, path: KeyPath) -> None:
-        self._config = config
-        self._path = path
-
-    def __enter__(self) -> None:
-        """Nothing to prepare."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Translates."""
-        if isinstance(error, ValueError):
-            raise self._config.error(self._path, str(error)) from error
 
 
 def _check_log_folder(config: Config) -> None:
@@ -336,6 +333,8 @@ async def _main(
             await services.start(runtime.engine.run)
             for sink in sinks:
                 services.start_soon(sink.run)
+            for service in runtime.services:
+                services.start_soon(service)
             async with trio.open_nursery() as sessions:
                 async with trio.open_nursery() as accepting:
                     look = functools.partial(express, runtime=runtime)

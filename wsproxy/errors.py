@@ -107,6 +107,9 @@ class ClientGone(WsproxyError):
 class AuthRequired(WsproxyError):
     """No credentials, or wrong ones.  The answer is always 407 with a challenge."""
 
+    stale = False
+    """They were right, but too old."""
+
 
 class AuthContinue(AuthRequired):
     """The method needs another leg.  The answer is 407, and the connection is kept for it.
@@ -232,11 +235,15 @@ class ClientTlsError(WsproxyError):
     Args:
         detail: what it said, if anything.
         distrusts: it may be that it does not trust our certificate.
+        token: ``connection_terminated`` when it left without a word.
     """
 
-    def __init__(self, detail: str, *, distrusts: bool = False) -> None:
+    def __init__(
+        self, detail: str, *, distrusts: bool = False, token: str = "tls_protocol_error"
+    ) -> None:
         super().__init__(detail)
         self.distrusts = distrusts
+        self.token = token
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +281,7 @@ _FACES: dict[type[WsproxyError], Face] = {
     UpstreamClosed: Face(502, "connection_terminated", "info"),
     UpstreamTimeout: Face(504, "http_response_timeout", "info"),
     UpstreamTlsError: Face(502, "tls_protocol_error", "info"),
-    ClientTlsError: Face(400, "tls_alert_received", "info"),
+    ClientTlsError: Face(400, "tls_protocol_error", "info"),
     ConfigError: Face(500, "proxy_configuration_error", "error"),
     WsproxyError: Face(500, "proxy_internal_error", "error"),
 }

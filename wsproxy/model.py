@@ -213,9 +213,13 @@ class Verdict:
         rule: name of the rule that decided, or ``default``.
         reason: one sentence.
         message: what the rule's author wants a refused person to read; may be empty.
+        would_deny: names of what only reports and would have denied, in their order.
+        would_allow: the same of what would have allowed.
     """
 
     allow: bool
     rule: str
     reason: str
     message: str = ""
+    would_deny: tuple[str, ...] = ()
+    would_allow: tuple[str, ...] = ()

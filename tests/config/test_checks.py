@@ -48,6 +48,16 @@ def test_a_users_file_must_be_a_file_that_can_be_read(tmp_path: Path) -> None:
     assert problems(auth={"methods": [method]}) == []
 
 
+def test_a_list_of_hosts_must_be_a_file_that_can_be_read(tmp_path: Path) -> None:
+    names = tmp_path / "names"
+    policy = {"rules": [{"action": "deny", "when": {"hosts_file": [tmp_path, names]}}]}
+    place = ("policy", "rules", 0, "when", "hosts_file")
+    assert problems(policy=policy) == [
+        ((*place, 0), f"{tmp_path} is not a file"),
+        ((*place, 1), f"cannot read {names}: No such file or directory"),
+    ]
+
+
 def test_there_is_one_users_file(tmp_path: Path) -> None:
     users = tmp_path / "users"
     users.touch()

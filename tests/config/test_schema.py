@@ -21,6 +21,7 @@ def test_defaults_are_those_of_the_interface() -> None:
         "auth": {"required": False, "realm": "wsproxy", "methods": ()},
         "policy": {
             "default": "deny",
+            "mode": "enforce",
             "private_networks": (),
             "rules": (),
             "websocket": "metadata",
@@ -132,7 +133,7 @@ def properties(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def test_the_json_schema_describes_every_setting() -> None:
     schema = json_schema()
     described = dict(properties(schema))
-    assert len(described) == 101
+    assert len(described) == 117
     # A description that only repeats that of the section referred to is left out by pydantic.
     bare = [name for name, value in described.items() if not {"description", "$ref"} & set(value)]
     assert bare == []

@@ -85,7 +85,16 @@ def lines_of(text: str, tmp_path: Path) -> list[str]:
         ),
         (
             "policy: {rules: [{action: deny, when: {hours: a}}]}",
-            f"f:1:40: policy.rules[0].when.hours: {ABSENT}",
+            "f:1:47: policy.rules[0].when.hours: expected a mapping of 'key: value'; got 'a'",
+        ),
+        (
+            "policy: {rules: [{action: deny, when: {hours: }}]}",
+            "f:1:47: policy.rules[0].when.hours: there is no value; write one or remove the key",
+        ),
+        (
+            "policy: {rules: [{action: deny, when: {hours: {timezone: Mars, from: 07:00}}}]}",
+            "f:1:58: policy.rules[0].when.hours.timezone: no such time zone; write one such as "
+            "Europe/Berlin, or UTC; got 'Mars'",
         ),
         (
             "policy: {rules: [{action: deny, when: {users: }}]}",
@@ -258,6 +267,7 @@ def test_valid_keys_are_listed_by_section() -> None:
         "name",
         "when",
         "action",
+        "mode",
         "message",
         "websocket",
         "messages",

@@ -32,5 +32,6 @@ def test_an_ask_knows_nothing_of_a_handshake_before_there_is_one() -> None:
         port=443,
         protocols=tunnel_protocols(443),
         method="CONNECT",
+        at=0.0,
     )
     assert (ask.path, ask.origin, ask.subprotocols, ask.handshake) == (None, None, (), False)

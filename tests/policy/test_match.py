@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from ipaddress import ip_address
 
 import pytest
 
 from wsproxy.model import Identity
 from wsproxy.policy.ask import Ask
-from wsproxy.policy.match import ALLOWING_MATCHERS, MATCHERS
+from wsproxy.policy.hours import Hours
+from wsproxy.policy.match import ALLOWING_MATCHERS, MATCHERS, Values
+from wsproxy.policy.names import parse_names
 from wsproxy.protocol.authority import parse_host
 
 ALICE = Identity("alice", frozenset({"desk", "staff"}))
@@ -19,6 +22,7 @@ ASK = Ask(
     port=443,
     protocols=frozenset({"tcp", "https", "wss"}),
     method="CONNECT",
+    at=1_000_000_000.0,  # Sunday 2001-09-09 01:46:40 UTC
     path=None,
 )
 
@@ -52,6 +56,17 @@ def handshake(origin: str | None = None, *subprotocols: str) -> Ask:
         ("clients", ["fd00::/8"], ASK._replace(client=ip_address("fd00::1")), True),
         ("hosts", ["*.example.com"], ASK, True),
         ("hosts", ["example.com"], ASK, False),
+        ("hosts_file", [parse_names(b"example.com\n", "l")], ASK, True),
+        ("hosts_file", [parse_names(name, "l") for name in (b"a.example", b"com")], ASK, True),
+        ("hosts_file", [parse_names(b"a.www.example.com", "l")], ASK, False),
+        ("hours", [Hours(frozenset({6}), 60, 120, UTC)], ASK, True),
+        (
+            "hours",
+            [Hours(frozenset({6}), 0, 60, UTC), Hours(frozenset({6}), 106, 107, UTC)],
+            ASK,
+            True,
+        ),
+        ("hours", [Hours(frozenset({5}), 60, 120, UTC)], ASK, False),
         ("ports", [443], ASK, True),
         ("ports", [80, "400-500"], ASK, True),
         ("ports", ["443-443"], ASK, True),
@@ -84,7 +99,7 @@ def handshake(origin: str | None = None, *subprotocols: str) -> Ask:
         ("subprotocols", ["chat"], handshake(None, "Chat"), False),
     ],
 )
-def test_a_condition(condition: str, values: list[str | int], ask: Ask, expected: bool) -> None:
+def test_a_condition(condition: str, values: Values, ask: Ask, expected: bool) -> None:
     assert MATCHERS[condition](values)(ask) is expected
     assert ALLOWING_MATCHERS[condition](values)(ask) is expected
 
@@ -112,7 +127,7 @@ def test_one_subprotocol_is_enough_to_deny_and_all_it_takes_to_allow() -> None:
 def test_both_kinds_of_rule_know_the_same_conditions() -> None:
     known = {
         "users", "groups", "clients", "hosts", "ports", "protocols", "methods", "paths",
-        "origins", "subprotocols", "sniff", "alpn",
+        "origins", "subprotocols", "sniff", "alpn", "hosts_file", "hours",
     }  # fmt: skip
     assert set(MATCHERS) == set(ALLOWING_MATCHERS) == known
 
@@ -129,6 +144,8 @@ def test_both_kinds_of_rule_know_the_same_conditions() -> None:
             "::ffff:10.0.0.0/104",
             "'::ffff:10.0.0.0/104' is an IPv4 network in IPv6 dress; write '10.0.0.0/8'",
         ),
+        ("hosts_file", "list.txt", "give lists that were read"),
+        ("hours", "09:00", "give hours with their time zone"),
         ("hosts", "A.example", "'A.example' is not in normal form; write 'a.example'"),
         ("ports", "443", "'443': write a single port as a number without quotes"),
         ("ports", 0, "0 is neither a port from 1 to 65535 nor a range like '8000-8999'"),

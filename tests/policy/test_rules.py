@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsproxy.model import Identity, Verdict
+from wsproxy.policy import index
+from wsproxy.policy.hours import Hours
 from wsproxy.policy.match import Values
+from wsproxy.policy.names import parse_names
 from wsproxy.policy.rules import Ask, Rule, Rules, compile_rule, decide, tunnel_protocols
 from wsproxy.protocol.authority import parse_host
 
@@ -17,7 +22,12 @@ ALICE = Identity("alice", frozenset({"desk"}))
 
 
 def ask(
-    host: str, port: int = 443, *, identity: Identity | None = None, path: str | None = None
+    host: str,
+    port: int = 443,
+    *,
+    identity: Identity | None = None,
+    path: str | None = None,
+    at: float = 0.0,
 ) -> Ask:
     return Ask(
         client=ip_address("10.1.2.3"),
@@ -26,6 +36,7 @@ def ask(
         port=port,
         protocols=tunnel_protocols(port) if path is None else frozenset({"http"}),
         method="CONNECT" if path is None else "GET",
+        at=at,
         path=path,
     )
 
@@ -103,8 +114,8 @@ def test_a_rule_remembers_where_it_stands() -> None:
         (
             {"xyzzy": ["a"]},
             "xyzzy: unknown condition;"
-            " known are users, groups, clients, hosts, ports, protocols, methods, paths,"
-            " origins, subprotocols, sniff, alpn",
+            " known are users, groups, clients, hosts, hosts_file, ports, protocols, methods, paths,"
+            " origins, subprotocols, sniff, alpn, hours",
         ),
         ({"hosts": []}, "hosts: give at least one value or leave it out"),
         ({"hosts": ["A"]}, "hosts: 'A' is not in normal form; write 'a'"),
@@ -131,8 +142,9 @@ ASKS = st.builds(
     st.sampled_from([80, 443, 8080]),
     identity=st.sampled_from([None, ALICE, Identity("bob")]),
     path=PATHS,
+    at=st.sampled_from([0.0, 12 * 3600.0, 4 * 86400.0]),
 )
-CONDITIONS: dict[str, list[str | int]] = {
+CONDITIONS: dict[str, Values] = {
     "users": ["alice", "bob"],
     "groups": ["desk", "staff"],
     "clients": ["10.0.0.0/8", "::/0"],
@@ -143,6 +155,11 @@ CONDITIONS: dict[str, list[str | int]] = {
     "paths": ["*", "/v1/*", "/v2*"],
     "origins": ["*", "null", "https://a.example", "https://*.a.example"],
     "subprotocols": ["chat", "mqtt"],
+    "hosts_file": [parse_names(b"a.example", "l"), parse_names(b"example\na.example", "l")],
+    "hours": [
+        Hours(frozenset({3}), 0, 60, UTC),  # 1970 began on a Thursday
+        Hours(frozenset(range(7)), 12 * 60, 0, UTC),
+    ],
 }
 WHENS = st.fixed_dictionaries(
     {},
@@ -152,8 +169,10 @@ WHENS = st.fixed_dictionaries(
 )
 
 
-def rules_that(allow: bool) -> st.SearchStrategy[Rule]:
-    return st.builds(compile_rule, st.text(max_size=3), WHENS, allow=st.just(allow))
+def rules_that(allow: bool, *, report: bool = False) -> st.SearchStrategy[Rule]:
+    return st.builds(
+        compile_rule, st.text(max_size=3), WHENS, allow=st.just(allow), report=st.just(report)
+    )
 
 
 RULE_LISTS = st.lists(st.one_of(rules_that(True), rules_that(False)), max_size=5)
@@ -193,3 +212,181 @@ def test_identity_matters_only_where_a_rule_asks_for_it() -> None:
     question = ask("a.example")
     assert decide(rules, question).allow is False
     assert decide(rules, question._replace(identity=ALICE)).allow is True
+
+
+# ---------------------------------------------------------------- the index
+
+
+def first_match(rules: Rules, question: Ask) -> Verdict:
+    """What the file says, rule by rule."""
+    would: dict[bool, list[str]] = {True: [], False: []}
+    for rule in rules.rules:
+        if not all(condition(question) for condition in rule.conditions):
+            continue
+        if not rule.report and (rule.allow or not rules.report):
+            return replace(
+                rule.verdict, would_deny=tuple(would[False]), would_allow=tuple(would[True])
+            )
+        would[rule.allow].append(rule.name)
+    allow, reason = rules.default_allow, "default allow" if rules.default_allow else "default deny"
+    if rules.report and not allow:
+        would[False].append("default")
+        allow, reason = True, "default deny is only reported"
+    reason = f"no rule matched; {reason}"
+    return Verdict(allow, "default", reason, "", tuple(would[False]), tuple(would[True]))
+
+
+PLACES = st.sampled_from(
+    ["a.example", "*.a.example", "*.example", "example", "b.example", "10.0.0.0/8", "10.0.0.1",
+     "10.0.0.0/31", "::1", "::/0", "*"]
+)  # fmt: skip
+MORE_WHENS = st.fixed_dictionaries(
+    {},
+    optional={
+        "hosts": st.lists(PLACES, min_size=1, max_size=3),
+        "users": st.lists(st.sampled_from(["alice", "bob", "carol"]), min_size=1, max_size=2),
+        "groups": st.lists(st.sampled_from(["desk", "staff"]), min_size=1, max_size=2),
+        "clients": st.lists(
+            st.sampled_from(["10.0.0.0/8", "10.1.2.3", "192.0.2.0/24", "::/0"]), min_size=1
+        ),
+        "ports": st.lists(st.sampled_from([80, "400-500"]), min_size=1, max_size=2),
+        "hosts_file": st.lists(
+            st.sampled_from(list(CONDITIONS["hosts_file"])), min_size=1, max_size=2
+        ),
+        "hours": st.lists(st.sampled_from(list(CONDITIONS["hours"])), min_size=1, max_size=1),
+    },
+)
+MORE_HOSTS = st.sampled_from(
+    ["a.example", "x.y.a.example", "example", "b.example", "c.test", "10.0.0.1", "10.9.9.9",
+     "192.0.2.1", "[::1]", "[::ffff:10.0.0.1]"]
+)  # fmt: skip
+MORE_ASKS = st.builds(
+    ask,
+    MORE_HOSTS,
+    st.sampled_from([80, 443]),
+    identity=st.sampled_from([None, ALICE, Identity("bob"), Identity("eve", frozenset({"staff"}))]),
+    at=st.sampled_from([0.0, 12 * 3600.0, 4 * 86400.0]),
+)
+
+
+@st.composite
+def policies(draw: st.DrawFn, *, most: int = 30) -> Rules:
+    rules = [
+        compile_rule(f"r{number}", when, allow=draw(st.booleans()), report=draw(st.booleans()))
+        for number, when in enumerate(draw(st.lists(MORE_WHENS, max_size=most)))
+    ]
+    return Rules(draw(st.booleans()), tuple(rules), draw(st.booleans()))
+
+
+@settings(deadline=None)
+@given(policies(), st.lists(MORE_ASKS, min_size=1, max_size=5), st.integers(0, 40))
+def test_the_index_changes_nothing(rules: Rules, questions: list[Ask], few: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "_FEW", few)
+        for question in questions:
+            assert decide(rules, question) == first_match(rules, question)
+
+
+@settings(deadline=None)
+@given(policies(most=8), MORE_ASKS, st.data())
+def test_the_order_is_that_of_the_file(rules: Rules, question: Ask, data: st.DataObject) -> None:
+    shuffled = replace(rules, rules=tuple(data.draw(st.permutations(rules.rules))))
+    assert decide(shuffled, question) == first_match(shuffled, question)
+
+
+# ---------------------------------------------------------------- rules that only report
+
+
+REPORTING = Rules(
+    False,
+    (
+        compile_rule("no-b", {"hosts": ["b.example"]}, allow=False, report=True),
+        compile_rule("b", {"hosts": ["b.example", "c.example"]}, allow=True, report=True),
+        compile_rule("none", {"hosts": ["c.example"]}, allow=False, message="No!"),
+        compile_rule("late", {"hosts": ["c.example"]}, allow=False, report=True),
+        compile_rule("no-80", {"ports": [80]}, allow=False, report=True),
+        compile_rule("all", {"ports": [80]}, allow=True),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "verdict"),
+    [
+        (
+            ask("b.example", 80),
+            Verdict(True, "all", "rule 'all' allows", "", ("no-b", "no-80"), ("b",)),
+        ),
+        (
+            ask("b.example"),
+            Verdict(False, "default", "no rule matched; default deny", "", ("no-b",), ("b",)),
+        ),
+        (ask("c.example"), Verdict(False, "none", "rule 'none' denies", "No!", (), ("b",))),
+        (ask("d.example"), Verdict(False, "default", "no rule matched; default deny")),
+    ],
+)
+def test_a_rule_that_reports_does_not_decide(question: Ask, verdict: Verdict) -> None:
+    assert decide(REPORTING, question) == verdict
+
+
+@pytest.mark.parametrize(
+    ("question", "verdict"),
+    [
+        (
+            ask("a.social.example", identity=ALICE),
+            Verdict(True, "desk", "rule 'desk' allows", "", ("no-social",)),
+        ),
+        (ask("api.example", 80, path="/v2/x"), Verdict(True, "api", "rule 'api' allows")),
+        (
+            ask("www.example", 80, path="/admin"),
+            Verdict(True, "www", "rule 'www' allows", "", ("no-admin",)),
+        ),
+        (
+            ask("b.social.example"),
+            Verdict(
+                True,
+                "default",
+                "no rule matched; default deny is only reported",
+                "",
+                ("no-social", "default"),
+            ),
+        ),
+    ],
+)
+def test_a_policy_that_reports_denies_nothing(question: Ask, verdict: Verdict) -> None:
+    assert decide(replace(RULES, report=True), question) == verdict
+
+
+@settings(deadline=None)
+@given(policies(), MORE_ASKS)
+def test_a_policy_that_reports_says_what_it_would_deny(rules: Rules, question: Ask) -> None:
+    enforced = tuple(rule for rule in rules.rules if not rule.report)
+    found = decide(Rules(rules.default_allow, enforced, report=True), question)
+    told = decide(Rules(rules.default_allow, enforced), question)
+    assert found.allow
+    assert bool(found.would_deny) is not told.allow
+    if not told.allow:
+        assert found.would_deny[0] == told.rule
+
+
+@settings(deadline=None)
+@given(ASKS, RULE_LISTS, st.booleans(), st.booleans(), st.data())
+def test_adding_a_rule_that_reports_changes_no_decision(
+    question: Ask, rules: list[Rule], default: bool, allow: bool, data: st.DataObject
+) -> None:
+    more = data.draw(rules_that(allow, report=True))
+    at = data.draw(st.integers(0, len(rules)))
+    before = decide(Rules(default, tuple(rules)), question)
+    after = decide(Rules(default, (*rules[:at], more, *rules[at:])), question)
+    assert replace(after, would_deny=(), would_allow=()) == before
+
+
+def test_what_is_not_known_yet_is_not_reported() -> None:
+    tunnel = ask("a.example")
+    for name in ("sniff", "alpn"):
+        when = {name: ["tls" if name == "sniff" else "h2"]}
+        rules = Rules(True, (compile_rule("r", when, allow=True, report=True),))
+        assert rules.peek
+        assert decide(rules, tunnel).would_allow == ()
+        known = tunnel._replace(sniffed=frozenset({"tls"}), alpn=("h2",))
+        assert decide(rules, known).would_allow == ("r",)

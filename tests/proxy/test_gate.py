@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from wsproxy.errors import ConnectRefused
 from wsproxy.model import Host, Peer, Target
 from wsproxy.net import resolve
 from wsproxy.observe.exchange import Exchange
-from wsproxy.proxy.gate import Route
+from wsproxy.proxy.route import Route
 
 AUTH = "auth: {required: %s, methods: [{type: basic, users: users}]}\npolicy: {default: allow}\n"
 
@@ -219,8 +220,9 @@ async def test_a_route_dials_for_real(tmp_path: Path) -> None:
     loopback = ip_address("127.0.0.1")
     route = Route(Target("tcp", Host("x.test"), port), [loopback], 5.0)
     exchange = Exchange(Peer(loopback, 1), trio.current_time())
-    sock, address = await route.connect(exchange)
-    assert (sock.getpeername(), address) == (("127.0.0.1", port), loopback)
+    sock, address, parent = await route.connect(exchange)
+    assert isinstance(sock, socket.socket)
+    assert (sock.getpeername(), address, parent) == (("127.0.0.1", port), loopback, None)
     assert exchange.dialled == Peer(loopback, port)
     assert exchange.connect_ms is not None
     sock.close()

@@ -15,8 +15,8 @@ from wsproxy.net.http1 import ClientChannel
 from wsproxy.net.streams import TcpStream, tune
 from wsproxy.observe.exchange import Exchange
 from wsproxy.proxy import session as session_module
-from wsproxy.proxy.gate import Route
 from wsproxy.proxy.pages import Page
+from wsproxy.proxy.route import Route
 from wsproxy.proxy.session import Session
 
 TARGET = Target("http", Host("origin.test"), 80, b"/")

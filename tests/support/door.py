@@ -35,7 +35,7 @@ from wsproxy.model import Peer
 from wsproxy.net.listen import accept_loop, bind
 from wsproxy.observe.exchange import Exchange
 from wsproxy.observe.records import format_json
-from wsproxy.proxy import gate
+from wsproxy.proxy import route
 from wsproxy.proxy.http import serve
 from wsproxy.proxy.runtime import Runtime
 
@@ -171,7 +171,7 @@ async def open_door(
     door = Door(build(load(file), own=listeners), network, listener)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(gate, "dial", network.dial)
+            patch.setattr(route, "dial", network.dial)
             async with trio.open_nursery() as nursery:
                 await nursery.start(door.runtime.engine.run)
                 nursery.start_soon(accept_loop, listener, lambda *_: door.handle, nursery)

@@ -31,11 +31,12 @@ class Authenticator(Protocol):
         """The scheme's name (RFC 9110 §11.1), as written in a challenge."""
         ...
 
-    def challenges(self, now: float) -> list[bytes]:
+    def challenges(self, now: float, *, stale: bool = False) -> list[bytes]:
         """The values of this method's ``Proxy-Authenticate`` fields, best first.
 
         Args:
             now: seconds, monotonic.
+            stale: the client's were right but too old.
         """
         ...
 

@@ -39,6 +39,7 @@ __all__ = [
     "MAX_CREDENTIALS_BYTES",
     "BasicAuthenticator",
     "BasicBounds",
+    "basic_challenge",
     "parse_authorization",
     "parse_basic",
 ]
@@ -109,7 +110,7 @@ class BasicAuthenticator:
         verifier: Callable[[str, bytes], bool] = passwords.verify,
     ) -> None:
         bounds = bounds or BasicBounds()
-        self._challenge = _challenge(realm)
+        self._challenge = basic_challenge(realm)
         self._users = users
         self._verifier = verifier
         self._key = secrets.token_bytes(32)
@@ -121,7 +122,7 @@ class BasicAuthenticator:
         )
         self._verifications = Verifications(slots=bounds.slots, max_pending=bounds.max_pending)
 
-    def challenges(self, now: float) -> list[bytes]:
+    def challenges(self, now: float, *, stale: bool = False) -> list[bytes]:
         """The value of a ``Proxy-Authenticate`` field (RFC 7617 §2, §2.1); the same at any time."""
         return [self._challenge]
 
@@ -193,7 +194,7 @@ def parse_authorization(value: bytes) -> tuple[str, bytes]:
     return match[1].decode("ascii").lower(), match[2] or b""
 
 
-def parse_basic(credentials: bytes) -> tuple[str, bytes]:
+def parse_basic(credentials: bytes, *, max_bytes: int = MAX_CREDENTIALS_BYTES) -> tuple[str, bytes]:
     """Name and password of Basic credentials (RFC 7617 §2), the password as UTF-8.
 
     The first colon parts the two; a password may hold more.  RFC 7617 §2.1 asks
@@ -204,9 +205,9 @@ def parse_basic(credentials: bytes) -> tuple[str, bytes]:
 
     Raises:
         AuthRequired: not base64, no colon, control characters, or longer than
-            `MAX_CREDENTIALS_BYTES`.  Holds no part of the credentials.
+            `max_bytes`.  Holds no part of the credentials.
     """
-    if len(credentials) > MAX_CREDENTIALS_BYTES:
+    if len(credentials) > max_bytes:
         raise AuthRequired("Basic credentials are too long")
     if not _BASE64.fullmatch(credentials):
         raise AuthRequired("Basic credentials are not base64")
@@ -226,7 +227,7 @@ def _decode(user_pass: bytes) -> str:
         return user_pass.decode("iso-8859-1")
 
 
-def _challenge(realm: str) -> bytes:
+def basic_challenge(realm: str) -> bytes:
     """``Basic realm="…", charset="UTF-8"``; `realm` as quoted-string (RFC 9110 §5.6.4)."""
     if _CONTROL_TEXT.search(realm):
         raise ValueError("a realm must not hold control characters")

@@ -14,13 +14,6 @@ __all__ = ["ABSENT_KEYS", "ABSENT_VALUES"]
 ABSENT_KEYS: Final = frozenset(
     {
         "admin",
-        "auth.lockout",
-        "auth.methods[].audience",
-        "auth.methods[].groups_claim",
-        "auth.methods[].issuer",
-        "auth.methods[].jwks",
-        "auth.methods[].keytab",
-        "auth.methods[].ldap",
         "dns.cache",
         "dns.servers",
         "limits.connections_per_user",
@@ -28,13 +21,8 @@ ABSENT_KEYS: Final = frozenset(
         "listeners[].proxy_protocol",
         "listeners[].tls",
         "policy.rules[].limits",
-        "policy.rules[].mode",
-        "policy.rules[].upstream",
-        "policy.rules[].when.hosts_file",
-        "policy.rules[].when.hours",
         "shared_state",
         "tunnel",
-        "upstreams",
         "workers",
     }
 )
@@ -42,10 +30,7 @@ ABSENT_KEYS: Final = frozenset(
 
 ABSENT_VALUES: Final = frozenset(
     {
-        ("auth.methods[].type", "bearer"),
         ("auth.methods[].type", "certificate"),
-        ("auth.methods[].type", "digest"),
-        ("auth.methods[].type", "negotiate"),
         ("listeners[].protocol", "socks5"),
     }
 )

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from wsproxy.config.auth import Method
 from wsproxy.config.inspection import Inspection, MessageRule
 from wsproxy.config.problems import KeyPath, dotted
 from wsproxy.config.schema import Policy, Settings
@@ -32,12 +33,14 @@ def problems_of(settings: Settings) -> Iterator[Problem]:
     yield from _listeners(settings)
     yield from _auth(settings)
     yield from _rule_names(settings.policy)
+    yield from _host_lists(settings.policy)
     if not settings.auth.methods:
         yield from _rules_without_users(settings.policy)
     yield from _message_sets(settings)
     yield from _message_rules(settings.inspection)
     yield from _captures(settings)
     yield from _interception(settings)
+    yield from _upstreams(settings)
 
 
 def _listeners(settings: Settings) -> Iterator[Problem]:
@@ -56,14 +59,37 @@ def _auth(settings: Settings) -> Iterator[Problem]:
     if settings.auth.required and not settings.auth.methods:
         yield ("auth", "required"), "credentials are required but auth.methods is empty; add one"
     for index, method in enumerate(settings.auth.methods):
-        if index:
-            yield (
-                ("auth", "methods", index),
-                "one basic method is enough; put all users in one file",
-            )
-        sentence = _unreadable(method.users)
-        if sentence:
-            yield ("auth", "methods", index, "users"), sentence
+        path: KeyPath = ("auth", "methods", index)
+        yield from _method(method, path)
+        if method.type == "digest" and any(
+            earlier.type == "digest" for earlier in settings.auth.methods[:index]
+        ):
+            yield path, "one digest method is enough; put all users in one file"
+
+
+_BELONGS: Final = {
+    "basic": ("users", "ldap"),
+    "digest": ("users",),
+    "negotiate": ("keytab", "hostname", "realms"),
+    "bearer": ("jwks", "issuer", "audience", "groups_claim", "user_claim", "algorithms"),
+}
+_NEEDED: Final = {"digest": "users", "negotiate": "keytab", "bearer": "jwks"}
+
+
+def _method(method: Method, path: KeyPath) -> Iterator[Problem]:
+    """What a method lacks, or has and has no use for."""
+    for name in sorted(method.model_fields_set - {"type", *_BELONGS[method.type]}):
+        known = ", ".join(_BELONGS[method.type])
+        yield (*path, name), f"this is no key of {method.type}; it has {known}"
+    if method.type == "basic" and (method.users is None) is (method.ldap is None):
+        yield path, "basic takes either users or ldap"
+    needed = _NEEDED.get(method.type)
+    if needed is not None and getattr(method, needed) is None:
+        yield path, f"{method.type} takes {needed}"
+    for name in ("users", "keytab"):
+        file = getattr(method, name)
+        if file is not None and (sentence := _unreadable(file)):
+            yield (*path, name), sentence
 
 
 def _rule_names(policy: Policy) -> Iterator[Problem]:
@@ -75,6 +101,14 @@ def _rule_names(policy: Policy) -> Iterator[Problem]:
                 f"policy.rules[{seen[rule.name]}] is named '{rule.name}' already; rename one",
             )
         seen.setdefault(rule.name, index)
+
+
+def _host_lists(policy: Policy) -> Iterator[Problem]:
+    for index, rule in enumerate(policy.rules):
+        for at, file in enumerate(rule.when.hosts_file):
+            sentence = _unreadable(file)
+            if sentence:
+                yield ("policy", "rules", index, "when", "hosts_file", at), sentence
 
 
 def _rules_without_users(policy: Policy) -> Iterator[Problem]:
@@ -138,6 +172,27 @@ def _interception(settings: Settings) -> Iterator[Problem]:
             yield path, f"tls: {rule.tls} needs the section interception; see 'wsproxy ca init'"
         if rule.action == "deny":
             yield path, "what is denied is not looked into; remove this key"
+
+
+def _upstreams(settings: Settings) -> Iterator[Problem]:
+    known = sorted(settings.upstreams)
+    for index, rule in enumerate(settings.policy.rules):
+        if rule.upstream is not None and rule.upstream not in known:
+            near = difflib.get_close_matches(rule.upstream, known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known)}"
+            yield (
+                ("policy", "rules", index, "upstream"),
+                "no such name in upstreams; " + (hint if known else "it is empty"),
+            )
+    for name, upstreams in settings.upstreams.items():
+        for index, upstream in enumerate(upstreams):
+            path: KeyPath = ("upstreams", name, index)
+            if upstream.token is not None and upstream.username:
+                yield (*path, "token"), "a token and a username exclude each other; remove one"
+            if upstream.token is not None and upstream.url.kind == "socks5":
+                yield (*path, "token"), "SOCKS5 knows no tokens; use username and password"
+            if upstream.tls.ca and upstream.url.kind != "https":
+                yield (*path, "tls"), f"there is no TLS to {upstream.url.kind}; write https"
 
 
 def _captures(settings: Settings) -> Iterator[Problem]:

@@ -9,7 +9,8 @@ or written.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -58,6 +59,18 @@ class Config:
             return 0, 0
         place = self.document.find(path)[1].place
         return place.line, place.column
+
+    @contextmanager
+    def at(self, path: KeyPath) -> Iterator[None]:
+        """Gives a `ValueError` of the block the position of the setting at `path`.
+
+        Raises:
+            ConfigError: in its place.
+        """
+        try:
+            yield
+        except ValueError as error:
+            raise self.error(path, str(error)) from error
 
     def error(self, path: KeyPath, sentence: str) -> ConfigError:
         """An error about the value at `path`, for what only its user can find wrong."""

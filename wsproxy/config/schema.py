@@ -14,13 +14,12 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import (
     Field,
     PrivateAttr,
-    StrictBool,
     StrictInt,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
+from wsproxy.config.auth import Auth
 from wsproxy.config.fields import (
     AccessSink,
     Duration,
@@ -33,19 +32,19 @@ from wsproxy.config.fields import (
     OneOrMany,
     Origin,
     PortRange,
-    Realm,
     RuleName,
     SetName,
     Text,
 )
-from wsproxy.config.inspection import Inspection
+from wsproxy.config.hours import Hours
+from wsproxy.config.inspection import IfGiven, Inspection
 from wsproxy.config.interception import Interception
 from wsproxy.config.section import Section, duration
+from wsproxy.config.upstreams import Upstream
 
 __all__ = [
     "Access",
     "Auth",
-    "Basic",
     "Dns",
     "Limits",
     "Listener",
@@ -64,7 +63,12 @@ _LOOPBACK: Final = ListenAddress.parse("127.0.0.1:8080")
 
 Count = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
 WebSocketMode = Literal["off", "metadata", "log", "enforce"]
+RuleMode = Literal["enforce", "report"]
 TlsMode = Literal["passthrough", "intercept", "intercept_always"]
+
+
+def _nothing() -> None:
+    """A default that the JSON Schema does not show."""
 
 
 class Listener(Section):
@@ -74,30 +78,6 @@ class Listener(Section):
         description="HOST:PORT; an IPv6 address stands in brackets, all of it in quotes."
     )
     protocol: Literal["http"] = Field(default="http", description="What clients speak on it.")
-
-
-class Basic(Section):
-    """User names and passwords in a file, asked for with the Basic scheme (RFC 7617)."""
-
-    type: Literal["basic"] = Field(description="Kind of method.")
-    users: FilePath = Field(description="Users file, as written by 'wsproxy passwd'.")
-
-
-class Auth(Section):
-    """Who may use the proxy at all."""
-
-    required: StrictBool = Field(
-        default=False, description="Ask for credentials; true by default when there are methods."
-    )
-    realm: Realm = Field(default="wsproxy", description="What the browser's password window shows.")
-    methods: tuple[Basic, ...] = Field(default=(), description="Offered in this order.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _required_with_methods(cls, data: object) -> object:
-        if isinstance(data, dict) and data.get("methods") and "required" not in data:
-            return {**data, "required": True}
-        return data
 
 
 class PrivateNetwork(Section):
@@ -140,9 +120,24 @@ class When(Section):
         description="Protocols a TLS client may offer, and no other; none: it offers none.",
     )
 
+    hosts_file: OneOrMany[FilePath] = Field(
+        default_factory=tuple,
+        description="Files of host names, one a line; each stands for its subdomains, too.",
+    )
+    hours: IfGiven[Hours] = Field(default_factory=_nothing, description="When it is asked.")
+
+    @field_validator("hours", mode="before")
+    @classmethod
+    def _given(cls, value: object) -> object:
+        if value is None:
+            # `hours:` with nothing behind it would be a condition that always holds.
+            raise ValueError("there is no value; write one or remove the key")
+        return value
+
     def conditions(self) -> Mapping[str, tuple[str | int, ...]]:
-        """The conditions that are given, by name."""
-        return {name: values for name, values in self if values}
+        """The conditions that are given and consist of plain values, by name."""
+        others = ("hosts_file", "hours")
+        return {name: values for name, values in self if values and name not in others}
 
 
 class Rule(Section):
@@ -151,6 +146,9 @@ class Rule(Section):
     name: RuleName = Field(default_factory=str, description="Unique; rule-1, rule-2 … by default.")
     when: When = Field(default=When(), description="Conditions; none match everything.")
     action: Literal["allow", "deny"] = Field(description="What happens to what matches.")
+    mode: RuleMode = Field(
+        default="enforce", description="Decide, or only record what it would have decided."
+    )
     message: Text = Field(default_factory=str, description="Shown to the person who is refused.")
     websocket: WebSocketMode = Field(
         default="metadata", description="How closely WebSockets are looked at."
@@ -161,6 +159,9 @@ class Rule(Section):
     )
     extensions: Literal["keep", "strip", "no_context_takeover"] = Field(
         default="keep", description="What becomes of the WebSocket extensions the client offers."
+    )
+    upstream: SetName | None = Field(
+        default=None, description="Name in upstreams: go through that proxy; direct by default."
     )
     tls: TlsMode = Field(
         default="passthrough",
@@ -179,6 +180,9 @@ class Policy(Section):
     """What may be reached."""
 
     default: Literal["allow", "deny"] = Field(default="deny", description="When no rule matches.")
+    mode: RuleMode = Field(
+        default="enforce", description="Deny, or only record what would have been denied."
+    )
     private_networks: tuple[PrivateNetwork, ...] = Field(
         default=(), description="Exceptions from the refusal of every address that is not public."
     )
@@ -269,6 +273,10 @@ class Settings(Section):
     timeouts: Timeouts = Field(default=Timeouts(), description="How long to wait.")
     dns: Dns = Field(default=Dns(), description="Name resolution.")
     logs: Logs = Field(default=Logs(), description="What is written down.")
+    upstreams: dict[SetName, OneOrMany[Upstream]] = Field(
+        default_factory=dict,
+        description="Other proxies to go through, by name; of a list, the first that can be reached.",
+    )
     interception: Interception | None = Field(default=None, description="How TLS is looked into.")
     inspection: Inspection = Field(
         default=Inspection(), description="What is done with WebSocket messages."

@@ -20,7 +20,7 @@ from typing import Final
 import trio
 
 from wsproxy.errors import ClientTlsError, UpstreamTlsError
-from wsproxy.net.tls_socket import TlsSocket
+from wsproxy.net.tls_socket import Endpoint, TlsSocket
 
 __all__ = [
     "ACCESS_DENIED",
@@ -133,7 +133,7 @@ def _as_file(data: bytes) -> Iterator[str]:
 
 
 async def start_upstream_tls(
-    sock: socket.socket, context: ssl.SSLContext, host: str, *, timeout_s: float
+    sock: Endpoint, context: ssl.SSLContext, host: str, *, timeout_s: float
 ) -> TlsSocket:
     """Shakes hands with an origin, as a client that verifies it.
 
@@ -189,22 +189,23 @@ async def start_client_tls(
             await _shake_hands(tls, sock)
     except trio.TooSlowError:
         sock.close()
-        raise ClientTlsError("the client did not finish the TLS handshake in time") from None
+        detail = "the client did not finish the TLS handshake in time"
+        raise ClientTlsError(detail, token="connection_terminated") from None  # noqa: S106
     except OSError as error:
         sock.close()
         # Some only hang up.
-        distrusts = error.__class__ is ConnectionResetError or (
-            isinstance(error, ssl.SSLError) and error.reason in _DISTRUST
-        )
+        hung_up = not isinstance(error, ssl.SSLError)
+        distrusts = hung_up or getattr(error, "reason", None) in _DISTRUST
         detail = f"the client broke off the TLS handshake: {_reason(error)}"
-        raise ClientTlsError(detail, distrusts=distrusts) from error
+        token = "connection_terminated" if hung_up else _token(error)
+        raise ClientTlsError(detail, distrusts=distrusts, token=token) from error
     except BaseException:
         sock.close()
         raise
     return tls
 
 
-async def _shake_hands(tls: TlsSocket, sock: socket.socket) -> None:
+async def _shake_hands(tls: TlsSocket, sock: Endpoint) -> None:
     while True:
         try:
             tls.object.do_handshake()
@@ -224,7 +225,7 @@ async def _send(tls: TlsSocket) -> None:
         await trio.lowlevel.wait_writable(tls)
 
 
-async def _receive(sock: socket.socket) -> bytes:
+async def _receive(sock: Endpoint) -> bytes:
     while True:
         try:
             data = sock.recv(_RECEIVE_BYTES)

@@ -36,7 +36,7 @@ class TlsSocket:
     """One end of a TLS connection, not yet shaken hands; see `wsproxy.net.tls` for that.
 
     Args:
-        sock: connected, non-blocking; owned from here on.
+        sock: connected, non-blocking, maybe TLS itself; owned from here on.
         context: of our side.
         server_hostname: who the other side must be; None when we are the server.
         octets: already read from `sock`.
@@ -55,6 +55,7 @@ class TlsSocket:
         "_has_ended",
         "_incoming",
         "_outgoing",
+        "_raw",
         "_ready",
         "_sock",
         "_unsent",
@@ -66,13 +67,16 @@ class TlsSocket:
 
     def __init__(
         self,
-        sock: socket.socket,
+        sock: Endpoint,
         context: ssl.SSLContext,
         *,
         server_hostname: str | None = None,
         octets: bytes = b"",
     ) -> None:
         self._sock = sock
+        # TLS inside TLS: two may not share what they read into.
+        own = isinstance(sock, TlsSocket)
+        self._raw = memoryview(bytearray(_RAW_BYTES)) if own else _raw
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.object = context.wrap_bio(
             self._incoming,
@@ -116,11 +120,11 @@ class TlsSocket:
             if emptied or self._ended or self._broken:
                 break
             try:
-                size = self._sock.recv_into(_raw)
+                size = self._sock.recv_into(self._raw)
             except BlockingIOError:
                 break
             emptied = 0 < size < _RAW_BYTES
-            self.give(_raw[:size])
+            self.give(self._raw[:size])
         if filled or self._ended:
             return filled
         raise self._broken or BlockingIOError

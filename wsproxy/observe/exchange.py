@@ -43,6 +43,8 @@ class Exchange:
         dialled: the address and port the upstream connection leads to.
         rule: name of the rule that decided.
         verdict: ``allow`` or ``deny``.
+        would_deny: names of what only reports and would have denied.
+        would_allow: the same of what would have allowed.
         status: of the response; None when there was none.
         error: RFC 9209 error token.
         detail: what went wrong, in words.
@@ -62,6 +64,7 @@ class Exchange:
         alpn: what its ClientHello offers.
         tls: what was done with its TLS, and why.
         tunnel: id of the intercepted tunnel this was said in.
+        upstream: name of the parent proxies it went through.
         first_byte_ms: from the request's first octet to the answer's head.
     """
 
@@ -76,6 +79,8 @@ class Exchange:
     dialled: Peer | None = None
     rule: str | None = None
     verdict: str | None = None
+    would_deny: tuple[str, ...] = ()
+    would_allow: tuple[str, ...] = ()
     status: int | None = None
     error: str | None = None
     detail: str | None = None
@@ -90,6 +95,7 @@ class Exchange:
     alpn: tuple[str, ...] = ()
     tls: dict[str, object] | None = None
     tunnel: str | None = None
+    upstream: str | None = None
     head_ms: float | None = None
     authenticate_ms: float | None = None
     resolve_ms: float | None = None
@@ -125,9 +131,15 @@ class Exchange:
         self.user = identity.user
 
     def judge(self, verdict: Verdict) -> None:
-        """Notes what policy said of the name."""
+        """Notes what policy says: of a tunnel that is judged again, the last word.
+
+        What only reports is added up, for each of it would have been the last word.
+        """
         self.verdict = "allow" if verdict.allow else "deny"
         self.rule = verdict.rule
+        if verdict.would_deny or verdict.would_allow:
+            self.would_deny = tuple(dict.fromkeys(self.would_deny + verdict.would_deny))
+            self.would_allow = tuple(dict.fromkeys(self.would_allow + verdict.would_allow))
 
     def dial(self, address: Address, port: int) -> None:
         """Notes where the upstream connection leads."""

@@ -58,14 +58,25 @@ def format_json(event: str, exchange: Exchange, at: float, now: float) -> bytes:
         "closed_by": exchange.closed_by.value if exchange.closed_by else None,
         "reason": exchange.reason.value if exchange.reason else None,
     }
+    _add_rare(line, exchange)
+    # A copy: what orjson returns keeps the 4 KiB it was written into for as long as it waits.
+    return orjson.dumps(line) + b"\n"
+
+
+def _add_rare(line: dict[str, object], exchange: Exchange) -> None:
+    """The fields that only some records have."""
+    if exchange.would_deny:
+        line["would_deny"] = exchange.would_deny
+    if exchange.would_allow:
+        line["would_allow"] = exchange.would_allow
     if exchange.websocket is not None:
         line["websocket"] = _websocket(exchange)
     if exchange.tls is not None:
         line["tls"] = exchange.tls
+    if exchange.upstream is not None:
+        line["upstream"] = exchange.upstream
     if exchange.tunnel is not None:
         line["tunnel"] = exchange.tunnel
-    # A copy: what orjson returns keeps the 4 KiB it was written into for as long as it waits.
-    return orjson.dumps(line) + b"\n"
 
 
 def _websocket(exchange: Exchange) -> dict[str, object]:

@@ -34,6 +34,7 @@ class Ask(NamedTuple):
         protocols: what this may be, a subset of `PROTOCOLS`; more than one for a
             tunnel that is not looked into.
         method: request method, case-sensitive.
+        at: when it is asked, in seconds since 1970.
         path: path and query of the target as on the wire (latin-1); None for a tunnel.
         origin: what the ``Origin`` of a WebSocket handshake says; None when it has none,
             or there is no handshake to look at.
@@ -51,6 +52,7 @@ class Ask(NamedTuple):
     port: int
     protocols: frozenset[str]
     method: str
+    at: float
     path: str | None = None
     origin: str | None = None
     subprotocols: tuple[str, ...] = ()

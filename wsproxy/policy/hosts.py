@@ -56,7 +56,7 @@ class HostPatterns:
         return False
 
 
-def compile_hosts(patterns: Sequence[str | int]) -> HostPatterns:
+def compile_hosts(patterns: Sequence[object]) -> HostPatterns:
     """Compile host patterns.
 
     Args:

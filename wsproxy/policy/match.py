@@ -11,13 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from wsproxy.policy.ask import PROTOCOLS, SNIFFED, Ask
 from wsproxy.policy.hosts import compile_hosts
+from wsproxy.policy.hours import Hours
+from wsproxy.policy.names import NameList
 from wsproxy.policy.networks import compile_networks, parse_unmapped_network, unmapped
 from wsproxy.policy.origins import compile_origins
 from wsproxy.policy.paths import compile_paths
 
 __all__ = ["ALLOWING_MATCHERS", "MATCHERS", "Builder", "Matcher", "Values"]
 
-Values = Sequence[str | int]
+Values = Sequence[str | int | NameList | Hours]
 Matcher = Callable[[Ask], bool]
 Builder = Callable[[Values], Matcher]
 
@@ -61,6 +63,28 @@ def _hosts(values: Values) -> Matcher:
 
     def matches(ask: Ask) -> bool:
         return ask.host in patterns
+
+    return matches
+
+
+def _hosts_file(values: Values) -> Matcher:
+    lists = tuple(value for value in values if isinstance(value, NameList))
+    if len(lists) < len(values):
+        raise ValueError("give lists that were read")
+
+    def matches(ask: Ask) -> bool:
+        return any(ask.host in names for names in lists)
+
+    return matches
+
+
+def _hours(values: Values) -> Matcher:
+    windows = tuple(value for value in values if isinstance(value, Hours))
+    if len(windows) < len(values):
+        raise ValueError("give hours with their time zone")
+
+    def matches(ask: Ask) -> bool:
+        return any(ask.at in window for window in windows)
 
     return matches
 
@@ -206,6 +230,7 @@ MATCHERS: Mapping[str, Builder] = {
     "groups": _groups,
     "clients": _clients,
     "hosts": _hosts,
+    "hosts_file": _hosts_file,
     "ports": _ports,
     "protocols": _protocols,
     "methods": _methods,
@@ -214,6 +239,7 @@ MATCHERS: Mapping[str, Builder] = {
     "subprotocols": _subprotocols_any,
     "sniff": _sniff_known,
     "alpn": _alpn_known,
+    "hours": _hours,
 }
 """Condition name to builder, for rules that deny: in doubt they match.
 
@@ -252,7 +278,7 @@ def _subprotocol_names(values: Values) -> frozenset[str]:
     return names
 
 
-def _parse_ports(value: str | int) -> range:
+def _parse_ports(value: object) -> range:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_PORT:
         return range(value, value + 1)
     if isinstance(value, str):

@@ -53,7 +53,7 @@ class Networks:
         return at >= 0 and number <= last[at]
 
 
-def parse_network(value: str | int) -> IPv4Network | IPv6Network:
+def parse_network(value: object) -> IPv4Network | IPv6Network:
     """Read an address or a CIDR network in its normal spelling.
 
     Raises:
@@ -78,7 +78,7 @@ def parse_network(value: str | int) -> IPv4Network | IPv6Network:
     return network
 
 
-def parse_unmapped_network(value: str | int) -> IPv4Network | IPv6Network:
+def parse_unmapped_network(value: object) -> IPv4Network | IPv6Network:
     """Read a network that is matched against addresses after `unmapped`.
 
     Raises:

@@ -54,7 +54,7 @@ class OriginPatterns:
         return any(place == other and host in patterns for other, patterns in self.hosts)
 
 
-def compile_origins(values: Sequence[str | int]) -> OriginPatterns:
+def compile_origins(values: Sequence[object]) -> OriginPatterns:
     """Compile origin patterns.
 
     Args:

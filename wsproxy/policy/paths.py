@@ -58,7 +58,7 @@ class PathPatterns:
         return any(_match_glob(glob, reading) for glob in self.globs)
 
 
-def compile_paths(patterns: Sequence[str | int]) -> PathPatterns:
+def compile_paths(patterns: Sequence[object]) -> PathPatterns:
     """Compile path patterns.
 
     Args:
@@ -121,7 +121,7 @@ def _merged(path: bytes) -> bytes:
     return _SLASHES.sub(b"/", path)
 
 
-def _compile_glob(pattern: str | int) -> tuple[bytes, ...]:
+def _compile_glob(pattern: object) -> tuple[bytes, ...]:
     if not isinstance(pattern, str):
         raise ValueError(f"{pattern!r} is not a path pattern; write it in quotes")
     if not pattern.startswith(("/", "*")):

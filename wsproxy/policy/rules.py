@@ -1,23 +1,28 @@
-"""Rules in order, and the decision: the first that matches wins."""
+"""Rules in order, and the decision: the first that matches wins.
+
+A rule that only reports is no decision: that it matches is noted, and the search goes
+on.  Where the whole policy only reports, this is so of everything that denies.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from wsproxy.model import Verdict
 from wsproxy.policy.ask import Ask, tunnel_protocols
+from wsproxy.policy.index import Index, build_index
 from wsproxy.policy.match import ALLOWING_MATCHERS, MATCHERS, Matcher, Values
 
 __all__ = ["Ask", "Rule", "Rules", "compile_rule", "decide", "tunnel_protocols"]
 
 _OF_FIRST_OCTETS = frozenset({"sniff", "alpn"})
 
-_DEFAULT_VERDICTS = {
-    True: Verdict(True, "default", "no rule matched; default allow"),
-    False: Verdict(False, "default", "no rule matched; default deny"),
-}
+_DEFAULT = "default"
+_DEFAULT_ALLOWS = Verdict(True, _DEFAULT, "no rule matched; default allow")
+_DEFAULT_DENIES = Verdict(False, _DEFAULT, "no rule matched; default deny")
+_DEFAULT_WOULD_DENY = Verdict(True, _DEFAULT, "no rule matched; default deny is only reported")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,8 @@ class Rule:
         allow: what happens then.
         message: what a refused person gets to read; may be empty.
         line: where the rule starts in the configuration file, from 1; 0 if unknown.
+        report: it does not decide; that it would have is noted.
+        when: what the conditions were compiled from.
         peeks: a condition is about a tunnel's first octets.
         verdict: the answer, made once.
     """
@@ -39,14 +46,17 @@ class Rule:
     allow: bool
     message: str = ""
     line: int = 0
-    peeks: bool = False
+    report: bool = False
+    when: Mapping[str, Values] = field(default_factory=dict, repr=False, compare=False)
+    peeks: bool = field(init=False)
     verdict: Verdict = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Make the verdict."""
+        """Make what follows from the rest."""
         reason = f"rule '{self.name}' {'allows' if self.allow else 'denies'}"
         verdict = Verdict(self.allow, self.name, reason, self.message)
         object.__setattr__(self, "verdict", verdict)
+        object.__setattr__(self, "peeks", not _OF_FIRST_OCTETS.isdisjoint(self.when))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +66,18 @@ class Rules:
     Attributes:
         default_allow: what happens when none matches.
         rules: in order of precedence.
+        report: nothing is denied; what would have been is noted.
+        index: finds the rules that can match, made once.
     """
 
     default_allow: bool
     rules: tuple[Rule, ...] = ()
+    report: bool = False
+    index: Index = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Make the index."""
+        object.__setattr__(self, "index", build_index(rule.when for rule in self.rules))
 
     @property
     def peek(self) -> bool:
@@ -68,7 +86,13 @@ class Rules:
 
 
 def compile_rule(
-    name: str, when: Mapping[str, Values], *, allow: bool, message: str = "", line: int = 0
+    name: str,
+    when: Mapping[str, Values],
+    *,
+    allow: bool,
+    message: str = "",
+    line: int = 0,
+    report: bool = False,
 ) -> Rule:
     """Compile one rule.
 
@@ -78,6 +102,7 @@ def compile_rule(
         allow: whether the rule allows or denies.
         message: what a refused person gets to read.
         line: where the rule starts in the configuration file, from 1.
+        report: whether it is only noted what the rule would have decided.
 
     Raises:
         ValueError: an unknown condition, a condition without values, or a value that
@@ -96,20 +121,38 @@ def compile_rule(
             conditions.append(builders[condition](values))
         except ValueError as error:
             raise ValueError(f"{condition}: {error}") from None
-    peeks = not _OF_FIRST_OCTETS.isdisjoint(when)
-    return Rule(name, tuple(conditions), allow, message, line, peeks)
+    return Rule(name, tuple(conditions), allow, message, line, report=report, when=dict(when))
 
 
 def decide(rules: Rules, ask: Ask) -> Verdict:
     """Say whether `ask` is allowed, by which rule and why.
 
     The first rule of which every condition holds decides; if there is none, the
-    default does.
+    default does.  How long it takes does not depend on rules about other hosts, users,
+    groups or clients.
     """
-    for rule in rules.rules:
+    noted: list[Rule] = []
+    for position in rules.index.candidates(ask):
+        rule = rules.rules[position]
         for condition in rule.conditions:
             if not condition(ask):
                 break
         else:
-            return rule.verdict
-    return _DEFAULT_VERDICTS[rules.default_allow]
+            if not (rule.report or (rules.report and not rule.allow)):
+                return _noting(noted, rule.verdict) if noted else rule.verdict
+            if not (rule.peeks and ask.sniffed is None):  # who asks then asks again
+                noted.append(rule)
+    if rules.default_allow:
+        return _noting(noted, _DEFAULT_ALLOWS)
+    if rules.report:
+        return _noting(noted, _DEFAULT_WOULD_DENY, default=(_DEFAULT,))
+    return _noting(noted, _DEFAULT_DENIES)
+
+
+def _noting(noted: Sequence[Rule], verdict: Verdict, *, default: tuple[str, ...] = ()) -> Verdict:
+    """`verdict`, and what the rules that only report would have said, each once."""
+    if not noted and not default:
+        return verdict
+    denying = dict.fromkeys(rule.name for rule in noted if not rule.allow)
+    allowing = dict.fromkeys(rule.name for rule in noted if rule.allow)
+    return replace(verdict, would_deny=(*denying, *default), would_allow=tuple(allowing))

@@ -29,7 +29,7 @@ async def connect(
     route = await session.runtime.gate.admit(request, exchange, legs=session.legs)
     session.drop_upstream()
     begun = session.begun.take_attempt(route.addresses)
-    sock, _address = await route.connect(exchange, begun=begun)
+    sock, _address, _parent = await route.connect(exchange, begun=begun)
     upstream = TcpStream(sock)
     try:
         await client.send(ESTABLISHED, timeout_s=session.runtime.timeouts.body_s)

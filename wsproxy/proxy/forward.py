@@ -105,8 +105,12 @@ async def _exchange(
     session: Session, request: ProxyRequest, exchange: Exchange, upstream: UpstreamChannel
 ) -> bool:
     timeouts = session.runtime.timeouts
-    fields = to_upstream(request, via=session.runtime.via)
-    head = upstream.http.send_request(request.method, request.target.path, fields)
+    fields, path = to_upstream(request, via=session.runtime.via), request.target.path
+    parent = session.upstream.parent if session.upstream else None
+    if parent is not None:
+        fields += parent.authorization
+        path = str(request.target).encode("latin-1")
+    head = upstream.http.send_request(request.method, path, fields)
     await upstream.send(head, timeout_s=timeouts.response_head_s)
     upload = _Upload(session, request, exchange, upstream)
     if request.body.kind is BodyKind.NONE:

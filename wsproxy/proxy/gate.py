@@ -8,9 +8,8 @@ a rebinding name to answer differently (docs/security.md).
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import trio
 
@@ -18,75 +17,18 @@ from wsproxy.auth import Authenticator, Proof, parse_authorization
 from wsproxy.auth.lockout import Lockout
 from wsproxy.errors import AuthContinue, AuthRequired, AuthUnavailable, Denied, WsproxyError
 from wsproxy.model import Address, Identity, ProxyRequest, RequestKind, Target
-from wsproxy.net.dial import Attempt, begin, dial
 from wsproxy.net.listen import is_local
 from wsproxy.net.resolve import Resolver
 from wsproxy.observe.exchange import Exchange, milliseconds
 from wsproxy.policy.addresses import Zone, is_own_listener, vet
 from wsproxy.policy.rules import Ask, Rules, decide, tunnel_protocols
 from wsproxy.protocol.handshake import offered_subprotocols
+from wsproxy.proxy.route import Parents, Route
 
-__all__ = ["Attempt", "Gate", "Route"]
+__all__ = ["Gate"]
 
 _HTTP, _WEBSOCKET = frozenset({"http"}), frozenset({"websocket"})
 _PROTOCOLS = {scheme: frozenset({scheme}) for scheme in ("http", "https", "ws", "wss")}
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """An admitted way out.
-
-    Attributes:
-        target: what was asked for.
-        addresses: where it leads; at least one, every one vetted.
-        connect_timeout_s: for all attempts of `connect` together.
-    """
-
-    target: Target
-    addresses: Sequence[Address]
-    connect_timeout_s: float
-
-    def connect_nowait(self, exchange: Exchange) -> Attempt | None:
-        """Begins to connect; `exchange` has the address if that was all.
-
-        Returns:
-            None when there are several addresses, which takes some racing.
-
-        Raises:
-            ConnectFailed: or one of its kinds.
-            DescriptorsExhausted: no socket left.
-        """
-        if len(self.addresses) != 1:
-            return None
-        began_at = trio.current_time()
-        attempt = begin(self.addresses[0], self.target.port)
-        if attempt.stands():
-            exchange.connect_ms = milliseconds(began_at, trio.current_time())
-            exchange.dial(attempt.address, self.target.port)
-        return attempt
-
-    async def connect(
-        self, exchange: Exchange, *, begun: Attempt | None = None
-    ) -> tuple[socket.socket, Address]:
-        """A connected socket and the address it leads to.
-
-        Args:
-            exchange: gets the address and how long it took.
-            begun: what `connect_nowait` began for the same request.
-
-        Raises:
-            ConnectFailed: or one of its kinds.
-            DescriptorsExhausted: no socket left.
-        """
-        began_at = trio.current_time()
-        try:
-            sock, address = await dial(
-                self.addresses, self.target.port, timeout_s=self.connect_timeout_s, begun=begun
-            )
-        finally:
-            exchange.connect_ms = milliseconds(began_at, trio.current_time())
-        exchange.dial(address, self.target.port)
-        return sock, address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +45,8 @@ class Gate:
         resolver: names to addresses.
         listeners: where this proxy listens; the list is filled when they are bound.
         connect_timeout_s: see `Route`.
+        clock: the wall clock, in seconds since 1970.
+        parents: by the name of a rule, those its requests go through.
     """
 
     rules: Rules
@@ -113,10 +57,21 @@ class Gate:
     resolver: Resolver
     listeners: Collection[tuple[Address, int]]
     connect_timeout_s: float
+    clock: Callable[[], float]
+    parents: Mapping[str, Parents] = field(default_factory=dict)
 
-    def challenges(self, now: float) -> list[bytes]:
-        """The Proxy-Authenticate values of all schemes, best first (RFC 9110 §11.7.1)."""
-        offers = (one.challenges(now) for each in self.authenticators.values() for one in each)
+    def challenges(self, now: float, *, stale: bool = False) -> list[bytes]:
+        """The Proxy-Authenticate values of all schemes, best first (RFC 9110 §11.7.1).
+
+        Args:
+            now: monotonic seconds.
+            stale: the credentials were right but too old.
+        """
+        offers = (
+            one.challenges(now, stale=stale)
+            for each in self.authenticators.values()
+            for one in each
+        )
         return list(dict.fromkeys(challenge for offer in offers for challenge in offer))
 
     async def admit(
@@ -148,6 +103,8 @@ class Gate:
         identity = await self._authenticate(request, exchange, {} if legs is None else legs)
         self._decide(request, identity, exchange)
         target = request.target
+        if (parents := self.parents.get(exchange.rule or "")) is not None:
+            return self._route_through(parents, target)
         addresses: Sequence[Address]
         if connected is not None:
             addresses = (connected,)
@@ -169,7 +126,7 @@ class Gate:
             Denied: by a rule, or because of the address.
         """
         target = request.target
-        if target.host.address is None:
+        if target.host.address is None or self.parents or _is_single_use(request):
             return None
         identity = None
         offered = self._offered(request, {})
@@ -180,6 +137,12 @@ class Gate:
             self._admit_identity(identity, exchange, offered[1].now)
         self._decide(request, identity, exchange)
         return Route(target, self._vet(target, (target.host.address,)), self.connect_timeout_s)
+
+    def _route_through(self, parents: Parents, target: Target) -> Route:
+        """What a name leads to, the parent finds out; an address is vetted as ever."""
+        if target.host.address is not None:
+            self._vet(target, (target.host.address,))
+        return Route(target, (), self.connect_timeout_s, parents)
 
     def decide_again(self, request: ProxyRequest, exchange: Exchange) -> None:
         """Asks policy about what is known now of a tunnel, or is asked for inside it.
@@ -225,8 +188,8 @@ class Gate:
                 raise lockout.refusal(peer, proof.now)
         except AuthContinue:
             raise
-        except AuthRequired:
-            if lockout is not None:
+        except AuthRequired as error:
+            if lockout is not None and not error.stale:
                 lockout.failed(peer, proof.now)
             raise
         finally:
@@ -257,6 +220,7 @@ class Gate:
             port=target.port,
             protocols=protocols,
             method=request.method,
+            at=self.clock(),
             path=None if tunnel else target.path.decode("latin-1"),
             sniffed=sniffed,
             alpn=exchange.alpn,
@@ -289,6 +253,12 @@ class Gate:
                 token="destination_ip_prohibited",  # noqa: S106 - RFC 9209's word, no secret
             )
         return vetted
+
+
+def _is_single_use(request: ProxyRequest) -> bool:
+    """Whether asking twice about the credentials of a request would refuse them."""
+    value = request.field(b"proxy-authorization")
+    return value is not None and not value[:7].lower().startswith((b"basic", b"bearer"))
 
 
 def _known(authenticators: Sequence[Authenticator], proof: Proof) -> Identity | None:

@@ -7,7 +7,6 @@ all that belonged to HTTP is let go and only two sockets remain.
 
 from __future__ import annotations
 
-import functools
 import logging
 import socket
 from collections.abc import Awaitable, Callable
@@ -16,6 +15,7 @@ import trio
 
 from wsproxy.errors import (
     AuthContinue,
+    AuthRequired,
     ClientGone,
     ClientProtocolError,
     ClientTimeout,
@@ -109,7 +109,6 @@ async def _turn_away(session: Session, error: LimitReached) -> None:
 async def _converse_inside(tunnel: Intercepted) -> OpenTunnel | None:
     """The conversation inside a tunnel; the tunnel's records are written when it begins and ends."""
     tunnel.session.runtime.log("open", tunnel.exchange)
-    closed = functools.partial(tunnel.close, Side.CLIENT, CloseReason.EOF)
     opened = None
     try:
         opened = await _converse(tunnel.session)
@@ -119,8 +118,8 @@ async def _converse_inside(tunnel: Intercepted) -> OpenTunnel | None:
         raise
     finally:
         if opened is None:
-            closed()
-    return None if opened is None else opened._replace(over=closed)
+            tunnel.close(*tunnel.session.ending)
+    return None if opened is None else opened._replace(over=tunnel.close)
 
 
 async def _converse(session: Session) -> OpenTunnel | Intercepted | None:
@@ -157,6 +156,7 @@ async def _wait_for_request(session: Session, *, first: bool) -> float | None:
             by = Side.CLIENT if reason is CloseReason.EOF else Side.PROXY
     except ClientGone:
         reason = CloseReason.RESET
+    session.ending = by, reason
     if http.has_data():
         began_at = trio.current_time()
         session.waited_s = began_at - opened_at if first and opened_at else 0.0
@@ -204,6 +204,9 @@ async def _serve_request(session: Session, exchange: Exchange) -> Outcome:
         if isinstance(outcome, bool):
             if not outcome:
                 exchange.end(Side.CLIENT, CloseReason.EOF)
+                assert exchange.closed_by is not None
+                assert exchange.reason is not None
+                session.ending = exchange.closed_by, exchange.reason
             session.runtime.log("access", exchange)
     return outcome
 
@@ -236,12 +239,11 @@ async def _refuse(
     go_on = _may_go_on_after(session, request, error)
     if not isinstance(error, AuthContinue):
         session.legs.clear()
-    gate = session.runtime.gate
     page = refusal(
         error,
         session=exchange.id,
         request=request,
-        challenges=[error.challenge] if isinstance(error, AuthContinue) else gate.challenges(trio.current_time()),
+        challenges=_challenges(session, error),
     )
     try:
         await session.answer(page, exchange, request=request, close=not go_on)
@@ -250,6 +252,13 @@ async def _refuse(
     except WsproxyError:
         return False
     return go_on
+
+
+def _challenges(session: Session, error: Exception) -> list[bytes]:
+    if isinstance(error, AuthContinue):
+        return [error.challenge]
+    stale = isinstance(error, AuthRequired) and error.stale
+    return session.runtime.gate.challenges(trio.current_time(), stale=stale)
 
 
 def _body_is_coming(request: ProxyRequest, error: Exception) -> bool:

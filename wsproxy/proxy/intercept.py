@@ -23,19 +23,19 @@ from wsproxy.net.tls import ACCESS_DENIED, start_client_tls, start_upstream_tls
 from wsproxy.net.tls_socket import TlsSocket, plain
 from wsproxy.observe.exchange import Exchange
 from wsproxy.protocol.client_hello import ClientHello
-from wsproxy.proxy.gate import Route
 from wsproxy.proxy.looking import Interception
 from wsproxy.proxy.open_tunnel import OpenTunnel, inspection_of
 from wsproxy.proxy.pages import answer_bytes, refusal
 from wsproxy.proxy.peek import Seen, peek
 from wsproxy.proxy.pins import Pins
+from wsproxy.proxy.route import Route
 from wsproxy.proxy.session import Inside, Session, Upstream
 
 __all__ = ["Intercepted", "Tunnelled", "look_into"]
 
 log = logging.getLogger("wsproxy")
 
-_ALPN = "http/1.1"
+_ALPN = frozenset({"http/1.0", "http/1.1"})
 
 
 class Tunnelled(NamedTuple):
@@ -160,7 +160,7 @@ class _Look:
         target, client = self.request.target, self.session.peer.address
         if target.host in interception.exempt:
             return "passthrough", "interception.passthrough.hosts"
-        if hello.alpn and _ALPN not in hello.alpn:
+        if hello.alpn and _ALPN.isdisjoint(hello.alpn):
             return ("refuse", "alpn") if always else ("passthrough", "the client's alpn")
         pins = interception.pins
         if pins and not always and pins.passes(client, target.host, trio.current_time()):
@@ -202,13 +202,13 @@ class _Look:
         inside = Inside(target, way.route, self.exchange, context, handshake_s)
         upstream: TlsSocket | None = None
         try:
-            sock = plain(way.upstream.detach())
+            sock = way.upstream.detach()
             upstream = await start_upstream_tls(sock, context, host, timeout_s=handshake_s)
         except UpstreamTlsError as error:
             if error.wants_other_protocol and not self._always:
                 self.exchange.tls = _record(self.seen, "passthrough", "the origin's alpn")
-                sock, _address = await way.route.connect(self.exchange)
-                return self._pass_through(TcpStream(sock))
+                endpoint, _address, _parent = await way.route.connect(self.exchange)
+                return self._pass_through(TcpStream(endpoint))
             inside.error = error
         try:
             return await self._stand_between(inside, upstream, interception)

@@ -19,6 +19,8 @@ from wsproxy.proxy.sniff import Tunnel
 
 __all__ = ["Inspection", "OpenTunnel", "begin_tunnel", "inspection_of"]
 
+Over = Callable[[Side, CloseReason], None]
+
 
 class Inspection(Protocol):
     """What looks into a tunnel, for as long as it lasts."""
@@ -44,7 +46,7 @@ class OpenTunnel(NamedTuple):
         early_up: octets the client sent ahead of our answer.
         early_down: octets upstream sent behind its 101.
         inspection: looks into it; None for most.
-        over: is called when its own records are written.
+        over: hears who ended it and why when its own record is written.
     """
 
     client: Endpoint
@@ -53,7 +55,7 @@ class OpenTunnel(NamedTuple):
     early_up: bytes = b""
     early_down: bytes = b""
     inspection: Inspection | None = None
-    over: Callable[[], None] | None = None
+    over: Over | None = None
 
 
 def inspection_of(request: ProxyRequest, exchange: Exchange, runtime: Runtime) -> Inspection | None:
@@ -90,7 +92,7 @@ def begin_tunnel(tunnel: OpenTunnel, runtime: Runtime) -> None:
 def _end_tunnel(
     exchange: Exchange,
     inspection: Inspection | None,
-    over: Callable[[], None] | None,
+    over: Over | None,
     runtime: Runtime,
     summary: RelaySummary,
 ) -> None:
@@ -103,8 +105,8 @@ def _end_tunnel(
     _leave(exchange, over, runtime)
 
 
-def _leave(exchange: Exchange, over: Callable[[], None] | None, runtime: Runtime) -> None:
+def _leave(exchange: Exchange, over: Over | None, runtime: Runtime) -> None:
     runtime.log("access", exchange)
     if over is not None:
-        over()
+        over(exchange.closed_by or Side.PROXY, exchange.reason or CloseReason.INTERNAL)
     runtime.occupancy.leave(exchange.peer.address)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -68,6 +68,7 @@ class Runtime:
         looking: which tunnels are looked into ahead of that, and with what.
         via: this process's pseudonym in Via fields.
         log: takes ``open`` or, exactly once, ``access``, and the exchange; never blocks.
+        services: what runs for as long as the proxy does.
     """
 
     gate: Gate
@@ -80,3 +81,4 @@ class Runtime:
     looking: Looking
     via: bytes
     log: Callable[[str, Exchange], None]
+    services: Sequence[Callable[[], Awaitable[None]]] = ()

@@ -18,15 +18,16 @@ import h11
 import trio
 
 from wsproxy.errors import UpstreamTlsError, WsproxyError
-from wsproxy.model import Address, Peer, ProxyRequest, Target
+from wsproxy.model import Address, CloseReason, Peer, ProxyRequest, Side, Target
 from wsproxy.net.http1 import ClientChannel, UpstreamChannel
+from wsproxy.net.parents import Parent
 from wsproxy.net.streams import TcpStream
 from wsproxy.net.tls import start_upstream_tls
 from wsproxy.net.tls_socket import Endpoint
 from wsproxy.observe.exchange import Exchange
 from wsproxy.protocol.inside import interpret_inside
-from wsproxy.proxy.gate import Attempt, Route
 from wsproxy.proxy.pages import Page, reason_phrase
+from wsproxy.proxy.route import Attempt, Route
 from wsproxy.proxy.runtime import Runtime
 
 __all__ = ["Begun", "Session", "Upstream"]
@@ -46,16 +47,24 @@ class Upstream:
         target: what it was opened for.
         address: where it leads.
         fresh: nothing was asked over it yet.
+        parent: takes requests in absolute-form over it; None: it leads to the target.
 
     Attributes:
         used: for more than one request.
     """
 
-    __slots__ = ("address", "channel", "fresh", "target", "used")
+    __slots__ = ("address", "channel", "fresh", "parent", "target", "used")
 
     def __init__(
-        self, channel: UpstreamChannel, target: Target, address: Address, *, fresh: bool = True
+        self,
+        channel: UpstreamChannel,
+        target: Target,
+        address: Address,
+        *,
+        fresh: bool = True,
+        parent: Parent | None = None,
     ) -> None:
+        self.parent = parent
         self.fresh = fresh
         self.channel = channel
         self.target = target
@@ -147,10 +156,21 @@ class Session:
     Attributes:
         upstream: this client's own connection to an origin, if there is one.
         waited_s: how much of the first head's time was gone at its first octet.
+        ending: who ended it and why, so far as it has ended.
         legs: what is remembered between the legs of an authentication.
     """
 
-    __slots__ = ("begun", "client", "inside", "legs", "peer", "runtime", "upstream", "waited_s")
+    __slots__ = (
+        "begun",
+        "client",
+        "ending",
+        "inside",
+        "legs",
+        "peer",
+        "runtime",
+        "upstream",
+        "waited_s",
+    )
 
     def __init__(
         self,
@@ -170,6 +190,7 @@ class Session:
         self.inside = inside
         self.upstream: Upstream | None = None
         self.waited_s = 0.0
+        self.ending = Side.CLIENT, CloseReason.EOF
         self.legs: dict[str, object] = {}
 
     def new_exchange(self, began_at: float) -> Exchange:
@@ -194,15 +215,23 @@ class Session:
             self.drop_upstream()
         return self.upstream.address if self.upstream else None
 
-    async def connect(self, route: Route, exchange: Exchange) -> UpstreamChannel:
+    async def connect(
+        self, route: Route, exchange: Exchange, *, tunnel: bool = False
+    ) -> UpstreamChannel:
         """The connection for `route`: the paired one, or a new one that becomes it.
+
+        Args:
+            route: admitted.
+            exchange: gets the address.
+            tunnel: see `Route.connect`.
 
         Raises:
             ConnectFailed: or what else `Route.connect` raises.
         """
         upstream = self.upstream
         # Again, because authentication may have taken its time since `paired`.
-        if upstream and upstream.address in route.addresses and upstream.serves(route.target):
+        leads_there = upstream and (route.parents or upstream.address in route.addresses)
+        if upstream and leads_there and upstream.serves(route.target):
             if upstream.fresh:
                 upstream.fresh = False
             else:
@@ -213,12 +242,15 @@ class Session:
         self.drop_upstream()
         if self.inside is not None and self.inside.error is not None:
             raise self.inside.error
-        sock, address = await route.connect(exchange)
-        channel = UpstreamChannel(TcpStream(await self._secure(sock)))
-        self.upstream = Upstream(channel, route.target, address, fresh=False)
+        inside = self.inside
+        endpoint, address, parent = await route.connect(
+            exchange, tunnel=tunnel or inside is not None
+        )
+        channel = UpstreamChannel(TcpStream(await self._secure(endpoint)))
+        self.upstream = Upstream(channel, route.target, address, fresh=False, parent=parent)
         return channel
 
-    async def _secure(self, sock: socket.socket) -> Endpoint:
+    async def _secure(self, sock: Endpoint) -> Endpoint:
         """`sock` as it is, or with TLS on it where the client has that, too."""
         inside = self.inside
         if inside is None:

@@ -37,7 +37,7 @@ async def upgrade(session: Session, request: ProxyRequest, exchange: Exchange) -
     route = await session.admit(request, exchange)
     if session.inside is None:
         session.drop_upstream()
-    upstream = await session.connect(route, exchange)
+    upstream = await session.connect(route, exchange, tunnel=True)
     plan = runtime.plans.of(exchange.rule)
     fields = to_upstream(request, via=runtime.via)
     if plan is not None:

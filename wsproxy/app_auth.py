@@ -1,0 +1,184 @@
+"""From the configuration to the methods that prove who asks: the part of the composition root that knows `auth`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from wsproxy.auth import Authenticator, BasicAuthenticator
+from wsproxy.auth.lockout import Lockout
+from wsproxy.auth.users_file import load_users
+from wsproxy.config.auth import Ldap, Method
+from wsproxy.config.load import Config
+from wsproxy.config.problems import KeyPath
+
+__all__ = ["Authenticators", "build_authenticators", "build_lockout"]
+
+log = logging.getLogger("wsproxy")
+
+
+class Authenticators(NamedTuple):
+    """All methods.
+
+    Attributes:
+        by_scheme: in the order they are offered.
+        services: what runs beside them for as long as the proxy does.
+    """
+
+    by_scheme: dict[str, list[Authenticator]]
+    services: list[Callable[[], Awaitable[None]]]
+
+
+def build_authenticators(config: Config, *, clock: Callable[[], float]) -> Authenticators:
+    """The methods of ``auth.methods``.
+
+    Args:
+        config: loaded.
+        clock: wall clock, in seconds since 1970.
+
+    Raises:
+        ConfigError: a file cannot be used; with its position.
+    """
+    built = Authenticators({}, [])
+    for index, method in enumerate(config.settings.auth.methods):
+        made = _MAKERS[method.type](config, method, ("auth", "methods", index), built, clock)
+        for one in made:
+            built.by_scheme.setdefault(one.scheme.lower(), []).append(one)
+    return built
+
+
+def build_lockout(config: Config) -> Lockout | None:
+    """What keeps guessers out, if anything does."""
+    settings = config.settings.auth.lockout
+    return None if settings is None else Lockout(settings.failures, settings.within, settings.for_)
+
+
+Maker = Callable[
+    [Config, Method, KeyPath, Authenticators, Callable[[], float]], list[Authenticator]
+]
+
+
+def _basic(
+    config: Config, method: Method, path: KeyPath, _built: Authenticators, _clock: object
+) -> list[Authenticator]:
+    realm = config.settings.auth.realm
+    if method.ldap is not None:
+        return [_ldap(config, method.ldap, (*path, "ldap"), realm)]
+    assert method.users is not None, "checked"
+    with config.at((*path, "users")):
+        users = load_users(method.users)
+        authenticator = BasicAuthenticator(users, realm=realm)
+    _warn(users.warnings)
+    return [authenticator]
+
+
+def _ldap(config: Config, settings: Ldap, path: KeyPath, realm: str) -> Authenticator:
+    try:
+        from wsproxy.auth.ldap import LdapAuthenticator, LdapBackend
+        from wsproxy.auth.ldap_settings import LdapSettings
+    except ImportError as error:
+        raise config.error(path, "this takes the extra: pip install 'wsproxy[ldap]'") from error
+    with config.at(path):
+        whole = LdapSettings(
+            urls=settings.url,
+            base=settings.base,
+            bind_dn=settings.bind_dn,
+            bind_password=settings.bind_password.text if settings.bind_password else "",
+            user_filter=settings.user_filter,
+            user_dn=settings.user_dn,
+            group_base=settings.group_base,
+            group_filter=settings.group_filter,
+            group_attribute=settings.group_attribute,
+            ca=str(settings.ca) if settings.ca else None,
+            start_tls=settings.start_tls,
+            allow_plain=settings.allow_plain,
+            timeout_s=settings.timeout,
+            pool=settings.pool,
+        )
+        return LdapAuthenticator(LdapBackend(whole), realm=realm)
+
+
+def _digest(
+    config: Config, method: Method, path: KeyPath, _built: Authenticators, _clock: object
+) -> list[Authenticator]:
+    from wsproxy.auth.digest import DigestAuthenticator
+    from wsproxy.auth.digest_users import load_digest_users
+
+    assert method.users is not None, "checked"
+    with config.at((*path, "users")):
+        users = load_digest_users(method.users, realm=config.settings.auth.realm)
+        authenticator = DigestAuthenticator(users)
+    _warn(users.warnings)
+    return [authenticator]
+
+
+def _bearer(
+    config: Config,
+    method: Method,
+    path: KeyPath,
+    built: Authenticators,
+    clock: Callable[[], float],
+) -> list[Authenticator]:
+    try:
+        from wsproxy.auth.bearer import (
+            DEFAULT_ALGORITHMS,
+            BearerAuthenticator,
+            TokenRules,
+        )
+        from wsproxy.auth.jwks import JwkSource
+        from wsproxy.auth.token_passwords import TokenPasswords
+    except ImportError as error:
+        raise config.error(path, "this takes the extra: pip install 'wsproxy[jwt]'") from error
+    assert method.jwks is not None, "checked"
+    realm = config.settings.auth.realm
+    with config.at((*path, "jwks")):
+        if method.jwks.startswith(("http://", "https://")):
+            keys = JwkSource.from_url(method.jwks)
+        else:
+            keys = JwkSource.from_file(method.jwks)
+            keys.load_now()
+    with config.at((*path, "algorithms")):
+        rules = TokenRules(
+            issuer=method.issuer,
+            audiences=frozenset(method.audience) or None,
+            groups_claim=method.groups_claim,
+            user_claim=method.user_claim,
+            algorithms=frozenset(method.algorithms) or DEFAULT_ALGORITHMS,
+        )
+        authenticator = BearerAuthenticator(keys, rules, realm=realm, wall_clock=clock)
+    _warn(authenticator.warnings)
+    built.services.append(keys.run)
+    # Clients that know nothing but Basic send the token as their password; it is told from a
+    # password by its form, so it is asked first.
+    built.by_scheme.setdefault("basic", []).insert(0, TokenPasswords(authenticator, realm=realm))
+    return [authenticator]
+
+
+def _negotiate(
+    config: Config, method: Method, path: KeyPath, _built: Authenticators, _clock: object
+) -> list[Authenticator]:
+    try:
+        from wsproxy.auth.negotiate import NegotiateAuthenticator
+    except ImportError as error:
+        raise config.error(path, "this takes the extra: pip install 'wsproxy[kerberos]'") from error
+    assert method.keytab is not None, "checked"
+    with config.at((*path, "keytab")):
+        return [
+            NegotiateAuthenticator(
+                keytab=method.keytab, hostname=method.hostname, realms=method.realms
+            )
+        ]
+
+
+def _warn(warnings: tuple[str, ...]) -> None:
+    for warning in warnings:
+        log.warning("%s", warning)
+
+
+_MAKERS: dict[str, Maker] = {
+    "basic": _basic,
+    "digest": _digest,
+    "bearer": _bearer,
+    "negotiate": _negotiate,
+}
