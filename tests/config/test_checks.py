@@ -58,12 +58,57 @@ def test_a_list_of_hosts_must_be_a_file_that_can_be_read(tmp_path: Path) -> None
     ]
 
 
-def test_there_is_one_users_file(tmp_path: Path) -> None:
+def test_there_is_one_digest_file(tmp_path: Path) -> None:
     users = tmp_path / "users"
     users.touch()
-    method = {"type": "basic", "users": users}
+    method = {"type": "digest", "users": users}
     assert problems(auth={"methods": [method, method]}) == [
-        (("auth", "methods", 1), "one basic method is enough; put all users in one file")
+        (("auth", "methods", 1), "one digest method is enough; put all users in one file")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "sentence"),
+    [
+        ({"type": "basic"}, (), "basic takes either users or ldap"),
+        ({"type": "digest"}, (), "digest takes users"),
+        ({"type": "negotiate"}, (), "negotiate takes keytab"),
+        ({"type": "bearer"}, (), "bearer takes jwks"),
+        (
+            {"type": "digest", "users": "/dev/null", "keytab": "/dev/null"},
+            ("keytab",),
+            "this is no key of digest; it has users",
+        ),
+        ({"type": "negotiate", "keytab": "/none/k"}, ("keytab",), "cannot read"),
+    ],
+)
+def test_what_a_method_takes(method: dict[str, str], key: tuple[str, ...], sentence: str) -> None:
+    found = problems(auth={"methods": [method]})
+    assert found[0][0] == ("auth", "methods", 0, *key)
+    assert sentence in found[0][1] or "there is no file" in found[0][1]
+
+
+@pytest.mark.parametrize(
+    ("upstream", "key", "sentence"),
+    [
+        ({"url": "http://p:1", "username": "a", "token": "b"}, "token", "exclude each other"),
+        ({"url": "socks5://p:1", "token": "b"}, "token", "SOCKS5 knows no tokens"),
+        ({"url": "http://p:1", "tls": {"ca": "x"}}, "tls", "there is no TLS to http"),
+    ],
+)
+def test_what_an_upstream_takes(upstream: dict[str, object], key: str, sentence: str) -> None:
+    ((path, told),) = problems(upstreams={"p": upstream})
+    assert path == ("upstreams", "p", 0, key)
+    assert sentence in told
+
+
+def test_an_upstream_that_is_not_there() -> None:
+    rules = [{"action": "allow", "upstream": "parnet"}]
+    assert problems(policy={"rules": rules}, upstreams={"parent": {"url": "http://p:1"}}) == [
+        (
+            ("policy", "rules", 0, "upstream"),
+            "no such name in upstreams; did you mean 'parent'?",
+        )
     ]
 
 

@@ -18,7 +18,7 @@ def test_defaults_are_those_of_the_interface() -> None:
         ListenAddress(IPv4Address("127.0.0.1"), 8080)
     ]
     assert settings.model_dump(exclude={"listeners"}) == {
-        "auth": {"required": False, "realm": "wsproxy", "methods": ()},
+        "auth": {"required": False, "realm": "wsproxy", "methods": (), "lockout": None},
         "policy": {
             "default": "deny",
             "mode": "enforce",
@@ -40,6 +40,7 @@ def test_defaults_are_those_of_the_interface() -> None:
             "drain": "30s",
         },
         "dns": {"timeout": "5s"},
+        "upstreams": {},
         "interception": None,
         "logs": {"access": {"to": "stdout", "format": "json"}, "level": "info"},
         "inspection": {
@@ -133,7 +134,7 @@ def properties(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def test_the_json_schema_describes_every_setting() -> None:
     schema = json_schema()
     described = dict(properties(schema))
-    assert len(described) == 117
+    assert len(described) == 145
     # A description that only repeats that of the section referred to is left out by pydantic.
     bare = [name for name, value in described.items() if not {"description", "$ref"} & set(value)]
     assert bare == []

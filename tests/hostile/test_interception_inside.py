@@ -18,14 +18,12 @@ from tests.hostile.tls_room import Looked, at_once, fresh, lines, open_looking
 
 _HOST = "127.0.0.1"
 _INSIDE = re.compile(rb"(?m)^([A-Za-z]+) http://@O@(?=/)")
-_ABSOLUTE = re.compile(rb"(?i)[a-z]+://")
-_ABOUT_HOST = ("Host",)
 
 
 def _as_inside(case: Case) -> Case | None:
     """The case with targets in origin-form; None where it is about targets."""
     send = tuple(_INSIDE.sub(rb"\1 ", piece) for piece in case.send)
-    if case.send[0].startswith(b"CONNECT ") or _ABSOLUTE.search(send[0].split(b"\r\n")[0]):
+    if case.send[0].startswith(b"CONNECT ") or b"://" in send[0].split(b"\r\n")[0]:
         return None
     return replace(case, send=send)
 
@@ -219,6 +217,22 @@ async def test_a_smuggled_request_behind_a_refusal_is_not_served(patient: Looked
     assert seen.received.count(b"HTTP/1.1") == 1
     assert seen.ended == "eof"
     assert received == b""
+    patient.records_of(source, 2)
+
+
+async def test_what_follows_a_handshake_that_is_refused_is_no_request(patient: Looked) -> None:
+    """T10, RFC 9931: such octets were meant for a WebSocket; a page may have chosen them."""
+    source = fresh()
+    async with open_secure_origin(answer_strictly, host=_HOST) as origin:
+        authority = origin.outer.authority
+        tls = await patient.enter(authority, source)
+        asked = b"GET / HTTP/1.1\r\nHost: other.example\r\n" + _HANDSHAKE
+        early = b"GET /smuggled HTTP/1.1\r\nHost: %b\r\nConnection: close\r\n\r\n" % authority
+        seen = await exchange_inside(tls, [asked + early])
+        received = origin.inner.received
+    assert seen.received.startswith(b"HTTP/1.1 403 ")
+    assert received == b""
+    assert seen.received.count(b"HTTP/1.1 ") == 1
     patient.records_of(source, 2)
 
 

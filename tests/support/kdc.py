@@ -73,7 +73,7 @@ _CLIENT = """
 import base64, sys
 import gssapi
 mech, target = gssapi.OID.from_int_seq(sys.argv[1]), sys.argv[2]
-flags = [gssapi.RequirementFlag.mutual_authentication] if sys.argv[3] == "mutual" else []
+flags = [gssapi.RequirementFlag[sys.argv[3]]]
 name = gssapi.Name(target, gssapi.NameType.hostbased_service)
 context = gssapi.SecurityContext(name=name, mech=mech, flags=flags, usage="initiate")
 def say(data): print(base64.b64encode(data or b"").decode(), context.complete, flush=True)
@@ -148,8 +148,13 @@ class Realms:
     def __init__(self, folder: Path, *, at: str = "") -> None:
         self.folder = folder
         # What the program `faketime` sets; itself, it would stand between us and the child.
-        self._clock = {"LD_PRELOAD": _LIBFAKETIME, "FAKETIME": at} if at else {}
+        self._clock = (
+            {"LD_PRELOAD": _LIBFAKETIME, "FAKETIME": at, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+            if at
+            else {}
+        )
         self._path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+        self._port = 0
         self.env: dict[str, str] = {}
 
     def kadmin(self, *query: str, realm: str = REALM) -> None:
@@ -175,14 +180,15 @@ class Realms:
         self._run("kinit", *options, user, text=f"{password}\n")
 
     def client(
-        self, target: str, *, mechanism: str = "spnego", flags: str = "mutual"
+        self, target: str, *, mechanism: str = "spnego", flag: str = "mutual_authentication"
     ) -> closing[Client]:
         """A client with a ticket for `target`, ``service@host``, and a token ready."""
-        program = [sys.executable, "-c", _CLIENT, MECHANISMS[mechanism], target, flags]
+        program = [sys.executable, "-c", _CLIENT, MECHANISMS[mechanism], target, flag]
         return closing(Client(program, self._whole_env()))
 
-    def configure(self, *, more: str = "", port: int) -> None:
+    def configure(self, *, more: str = "", port: int = 0) -> None:
         """Writes the files of the KDC and its clients; `more` goes into ``[libdefaults]``."""
+        port = self._port = port or self._port
         krb5_conf, kdc_conf = self.folder / "krb5.conf", self.folder / "kdc.conf"
         krb5_conf.write_text(_KRB5_CONF.format(port=port, more=more))
         kdc_conf.write_text(_KDC_CONF.format(port=port, folder=self.folder))

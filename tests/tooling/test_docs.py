@@ -18,6 +18,7 @@ import pytest
 from wsproxy import app, errors
 from wsproxy.cli import main
 from wsproxy.config.absent import ABSENT_KEYS
+from wsproxy.config.auth import Lockout
 from wsproxy.config.interception import Interception
 from wsproxy.config.load import load
 from wsproxy.config.schema import Settings
@@ -70,6 +71,8 @@ def blocks(text: str, kind: str) -> list[str]:
 def leaf(settings: Mapping[str, Any], key: str) -> object:
     value: Any = settings
     for step in key.split("."):
+        if value is None and key.startswith("auth.lockout."):
+            return leaf(Lockout().model_dump(mode="json"), key.removeprefix("auth.lockout."))
         if value is None and key.startswith("interception."):
             section = Interception.model_validate({"ca_certificate": "ca.pem", "ca_key": "ca.key"})
             return leaf({"interception": section.model_dump(mode="json")}, key)
@@ -251,6 +254,7 @@ def test_every_error_token_and_its_status_are_on_the_page() -> None:
             assert look.status in told[look.token], look
     assert set(told) == {look.token for look in errors._FACES.values()} | {
         "destination_ip_prohibited",
+        "tls_alert_received",
         "tls_certificate_error",
     }
 

@@ -2,10 +2,9 @@
 
 Theory of operation.  A token proves who is asking to whoever holds the issuer's public keys, so
 nobody is asked per request: the keys come from a `JwkSource`, one verification takes 50 µs to 1 ms
-and is done on the spot.  A good answer is remembered for 5 minutes, under an HMAC of the token
-with a random key of this object's own; not beyond the token's end, and not beyond a change
-of the keys, so a key that is withdrawn takes its tokens with it.  Bad answers are not remembered,
-for they cost no more than that.
+and is done on the spot.  A good answer is remembered for 5 minutes under an HMAC of the token with
+a random key of this object's own, never beyond the token's end or a change of the keys: a key that
+is withdrawn takes its tokens with it.  Bad answers are not remembered, for they cost no more.
 
 What RFC 8725 warns of is refused before joserfc sees the token, and joserfc gets one key of the
 set, which fits the algorithm:
@@ -162,8 +161,7 @@ class BearerAuthenticator:
         Args:
             now: not needed here.
             stale: a token that has expired has none that could be asked for again.
-            invalid_token: the request came with a token that was refused.  RFC 6750 §3.1: without
-                one "the resource server SHOULD NOT include an error code".
+            invalid_token: the request came with a token that was refused (§3.1).
         """
         return [self._challenge + b', error="invalid_token"' if invalid_token else self._challenge]
 

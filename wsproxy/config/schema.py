@@ -282,6 +282,13 @@ class Settings(Section):
         default=Inspection(), description="What is done with WebSocket messages."
     )
 
+    @field_validator("upstreams", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        return {name: [one] if isinstance(one, dict) else one for name, one in value.items()}
+
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of the configuration file, for editors."""
