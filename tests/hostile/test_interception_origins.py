@@ -106,7 +106,7 @@ DISTRUSTED: dict[str, tuple[Callable[[], Behaviour], set[str], int]] = {
     "echoes our hello": (
         lambda: _raw(hello(), then="hold"), {"tls_protocol_error", "tls_alert_received"}, 502,
     ),
-    "sends garbage": (lambda: _raw(b"\x16\x03\x03\x00\x40" + bytes(64)), {"tls_protocol_error"}, 502),
+    "sends garbage": (lambda: _raw(b"\x16\x03\x03\x00\x40" + b"\xff" * 64), {"tls_protocol_error"}, 502),
     "sends half a record": (lambda: _raw(b"\x16\x03\x03\x40\x00" + bytes(64)), {"connection_timeout"}, 504),
     "sends a record too long": (lambda: _raw(b"\x16\x03\x03\xff\xff" + bytes(70000)), {"tls_protocol_error"}, 502),
     "alerts handshake_failure": (lambda: _raw(_alert(40)), {"tls_alert_received"}, 502),
@@ -402,12 +402,16 @@ async def test_a_cut_answer_is_never_completed(
             return "no 502"
         if not seen.received:
             return None if death == "rst" and not is_whole else "silence"
-        (response,), _ = read_responses(seen.received, ("GET",), ended=seen.ended == "eof")
-        if not _BODY.startswith(response.body):
+        if version == b"1.0" and framing != "length":  # only the end of the connection tells
+            body, complete = seen.received.partition(b"\r\n\r\n")[2], seen.ended == "eof"
+        else:
+            (response,), _ = read_responses(seen.received, ("GET",))
+            body, complete = response.body, response.complete
+        if not _BODY.startswith(body):
             return "other octets"
-        if response.complete and not is_whole:
+        if complete and not is_whole:
             return "completed"
-        if not response.complete and is_whole and death != "rst":
+        if not complete and is_whole and death != "rst":
             return "not completed"
         return None
 

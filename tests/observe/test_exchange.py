@@ -76,6 +76,15 @@ def test_decisions_and_addresses_are_noted() -> None:
     assert (exchange.verdict, exchange.rule) == ("deny", "r2")
 
 
+def test_what_only_reports_is_added_up_while_the_last_word_counts() -> None:
+    exchange = Exchange(PEER, 0.0)
+    exchange.judge(Verdict(True, "r1", "because", would_deny=("a", "b")))
+    exchange.judge(Verdict(True, "r2", "because", would_deny=("b", "c"), would_allow=("d",)))
+    exchange.judge(Verdict(True, "r3", "because"))
+    assert (exchange.rule, exchange.would_deny) == ("r3", ("a", "b", "c"))
+    assert exchange.would_allow == ("d",)
+
+
 @pytest.mark.parametrize(
     ("error", "token", "detail", "threat", "rule"),
     [

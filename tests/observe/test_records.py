@@ -116,6 +116,14 @@ def test_json_says_how_a_websocket_went(inner: str | None) -> None:
     }
 
 
+def test_json_says_what_would_have_been() -> None:
+    exchange = bare()
+    exchange.would_deny, exchange.would_allow = ("a", "default"), ("b",)
+    record = json.loads(format_json("access", exchange, AT, NOW))
+    assert list(record) == [*KEYS, "would_deny", "would_allow"]
+    assert (record["would_deny"], record["would_allow"]) == (["a", "default"], ["b"])
+
+
 @given(st.text(), st.text(), st.text())
 def test_json_is_one_line_whatever_is_in_it(target: str, user: str, detail: str) -> None:
     exchange = full()

@@ -49,7 +49,8 @@ def test_a_user_without_root_is_told_what_to_install(tmp_path: Path) -> None:
     for tool in ("bash", "dirname", "sed", "grep", "head", "sort", "env"):
         (tmp_path / tool).symlink_to(Path("/usr/bin") / tool)
     program(tmp_path / "id", "echo 1000")
-    for present in ("curl", "nginx", "htpasswd", "openssl", "npm", "mosquitto", "slapd"):
+    servers = ("nginx", "mosquitto", "slapd")
+    for present in (*servers, "curl", "htpasswd", "openssl", "npm", "gcc", "kinit"):
         program(tmp_path / present, "exit 0")
     program(tmp_path / "java", "echo 'openjdk version \"11.0.2\"' >&2")
     program(tmp_path / "javac", "echo 'openjdk version \"21.0.2\"' >&2")
@@ -68,8 +69,13 @@ def test_a_user_without_root_is_told_what_to_install(tmp_path: Path) -> None:
         "setup: missing: chromium",
         "setup: missing: certutil",
         "setup: missing: java >= 17",
+        "setup: missing: krb5kdc",
+        "setup: missing: kadmin.local",
+        "setup: missing: faketime",
+        "setup: missing: krb5-config",
         "setup: on Debian or Ubuntu: sudo apt-get install --no-install-recommends "
-        "chromium default-jdk-headless libnss3-tools",
+        "chromium default-jdk-headless faketime krb5-admin-server krb5-kdc libkrb5-dev "
+        "libnss3-tools",
     ]
 
 

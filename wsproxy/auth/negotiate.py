@@ -7,8 +7,8 @@ it is.  We never speak to a KDC.  As a rule that takes one leg.  A client that
 guesses another mechanism first is told so and comes back on the same connection;
 meanwhile the library's context waits in `Proof.legs`.
 
-The library is C and blocks (0.2 ms a token, half of it the replay cache's file), so it
-runs in a thread; the binding, python-gssapi, lets go of the GIL.  Its raw layer is used:
+The library is C and blocks (0.1 ms a token, more where the replay cache's disk is slow),
+so it runs in a thread; the binding, python-gssapi, lets go of the GIL.  Its raw layer is used:
 the comfortable one puts off errors until the *next* leg when the library has a
 token to send with them.
 
@@ -16,14 +16,13 @@ token to send with them.
 - Credentials for every mechanism there is would let in what plug-ins take (NTLM by winbind)
   and IAKERB, by which a stranger has us contact a KDC of the stranger's choice.  They are
   for SPNEGO and Kerberos, SPNEGO may choose only Kerberos, and the end looks which it was.
-- ``HTTP@host`` as the acceptor's name makes the library ask DNS, both ways.  The name is
-  the bare service, which matches every key of that service in the keytab and no
-  other (``host/…`` stands in the same file); `hostname` is compared with the ticket's.
+- ``HTTP@host`` as the acceptor's name would mean what DNS makes of the host.  The name is the
+  bare service, which matches every key of that service in the keytab and no other
+  (``host/…`` stands in the same file); `hostname` is compared with the ticket's.
 - An empty token is answered with a hint instead of being refused.
 - Error texts belong to the thread they arose in, and name files.  What a client is told is
   chosen here by the number in the KRB-ERROR the library would send (RFC 4120 §7.5.9).
-- A ticket of the realm's is no proof of a person: with anonymous tickets (RFC 8062) the KDC
-  vouches for nobody.
+- A ticket is no proof of a person: with an anonymous one (RFC 8062) the KDC vouches for nobody.
 
 *Names.*  ``alice@CORP.EXAMPLE`` and ``alice@PARTNER.EXAMPLE`` are two people, and a trust
 between realms lets both have tickets for us.  So only users of the proxy's own realm
@@ -117,7 +116,7 @@ class NegotiateBounds:
 
     Attributes:
         slots: tokens in the library at a time; one core is left to the event loop.
-        max_pending: tokens there or waiting; at 0.2 ms the last one waits 50 ms.
+        max_pending: tokens there or waiting; at 0.1 ms the last one waits 25 ms.
     """
 
     slots: int = max(1, min(4, (os.cpu_count() or 1) - 1))
@@ -145,6 +144,7 @@ class _Step:
 class NegotiateAuthenticator:
     """Proves users of a Kerberos realm by their tickets for this proxy.
 
+    Making one reads the keytab and asks the resolver for this machine's own name: it blocks.
     A changed keytab is seen at once: the library reads it for every token.
 
     Args:

@@ -20,7 +20,7 @@ class Proof:
             the method to use as it likes; emptied by any request that does not go on with it.
     """
 
-    credentials: bytes
+    credentials: bytes = field(repr=False)
     method: str = "CONNECT"
     target: bytes = b""
     now: float = 0.0

@@ -26,6 +26,7 @@ __all__ = ["COMMANDS", "group", "main"]
 COMMANDS: Final[dict[str, str]] = {
     "run": "Serve: the main job.",
     "check": "Say whether a configuration is right, and where not.",
+    "explain": "Say what would happen to a request, and why.",
     "passwd": "Add or change a user in a users file.",
     "ca": "Make, show and export the CA that interception signs with.",
     "tail": "Show WebSocket messages as they are recorded.",

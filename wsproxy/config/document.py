@@ -132,7 +132,7 @@ class Document:
 
 
 def parse_document(
-    text: str, *, file: str, folder: Path, environment: Mapping[str, str]
+    text: str, *, file: str, folder: Path, environment: Mapping[str, str], is_list: bool = False
 ) -> Document:
     """The single YAML document in `text`.
 
@@ -141,13 +141,14 @@ def parse_document(
         file: its path for messages.
         folder: what the relative paths of ``!file`` start at.
         environment: what ``${NAME}`` is taken from.
+        is_list: it must be a list, and not a mapping.
 
     Raises:
-        ConfigError: not YAML, or nothing or something else than one mapping.
+        ConfigError: not YAML, or nothing or something else than one mapping or list.
         ConfigErrors: duplicate keys, unknown tags, unset variables, unreadable
             secret files; all of them.
     """
-    composer = _Composer(text, file=file, folder=folder, environment=environment)
+    composer = _Composer(text, file=file, folder=folder, environment=environment, is_list=is_list)
     root = composer.compose()
     if composer.problems:
         raise ConfigErrors(composer.problems)
@@ -174,8 +175,15 @@ class _Composer:
     """Builds nodes from parser events; the state is what was seen so far."""
 
     def __init__(
-        self, text: str, *, file: str, folder: Path, environment: Mapping[str, str]
+        self,
+        text: str,
+        *,
+        file: str,
+        folder: Path,
+        environment: Mapping[str, str],
+        is_list: bool,
     ) -> None:
+        self._is_list = is_list
         self.problems: list[ConfigError] = []
         self._text = text
         self._file = file
@@ -204,8 +212,9 @@ class _Composer:
             raise self._error("a second document begins here; keep one", _place(after), ())
         if root.content is None:
             raise ConfigError("the file is empty; see config/default.yaml", file=self._file)
-        if not isinstance(root.content, dict):
-            raise self._error("expected 'key: value' lines at the top level", root.place, ())
+        if not isinstance(root.content, tuple if self._is_list else dict):
+            wanted = "a list, '- …' lines," if self._is_list else "'key: value' lines"
+            raise self._error(f"expected {wanted} at the top level", root.place, ())
         return root
 
     def _node(self, event: yaml.Event, path: KeyPath) -> Node:

@@ -6,8 +6,8 @@ matches has one of the keys.  An ask has few keys (its host, the domains above i
 user …), so a handful of look-ups finds every rule that could match.  The others, those
 about ports or hours for instance, are in `Index.rest` and looked at every time.
 
-The index only leaves out rules; every condition of a rule that it finds is still asked.
-Where a rule could be filed in several ways, it is filed where it shares its keys with the
+A rule is found under its keys by just those asks for which the condition holds, so that
+one is not asked again; all others are.  Where a rule could be filed in several ways, it is filed where it shares its keys with the
 fewest others: ten thousand rules about one host, each for another user, are as quick as
 ten thousand about as many hosts.
 """
@@ -77,6 +77,7 @@ class Index:
         targets: by network of a target that is an address.
         clients: by network of the client; None when no rule is.
         rest: those that are filed nowhere.
+        implied: for each rule the condition by which it is filed; None in `rest`.
     """
 
     hosts: Mapping[str, Positions] = field(repr=False)
@@ -85,6 +86,7 @@ class Index:
     targets: _Networks = field(repr=False)
     clients: _Networks | None = field(repr=False)
     rest: Positions = field(repr=False)
+    implied: tuple[str | None, ...] = field(repr=False)
 
     def candidates(self, ask: Ask) -> Iterable[int]:
         """Positions of all rules that can match `ask`, ascending; one may occur more than once."""
@@ -127,15 +129,14 @@ def build_index(whens: Iterable[Mapping[str, Values]]) -> Index:
     Args:
         whens: what `compile_rule` took, one for each rule.
     """
-    filings = [list(_filings(when)) for when in whens]
-    crowd = Counter(key for ways in filings for keys in ways for key in keys)
+    filings = [dict(_filings(when)) for when in whens]
+    crowd = Counter(key for ways in filings for keys in ways.values() for key in keys)
     filed: defaultdict[Key, list[int]] = defaultdict(list)
-    rest: list[int] = []
+    implied: list[str | None] = []
     for position, ways in enumerate(filings):
-        if not ways:
-            rest.append(position)
-            continue
-        for key in min(ways, key=lambda keys: max(crowd[key] for key in keys)):
+        best = min(ways, key=lambda name: max(crowd[key] for key in ways[name]), default=None)
+        implied.append(best)
+        for key in ways[best] if best else ():
             filed[key].append(position)
     clients = _networks(filed, "client")
     return Index(
@@ -144,30 +145,35 @@ def build_index(whens: Iterable[Mapping[str, Values]]) -> Index:
         groups=_texts(filed, "group"),
         targets=_networks(filed, "target"),
         clients=clients if clients.by_prefix else None,
-        rest=tuple(rest),
+        rest=tuple(position for position, name in enumerate(implied) if name is None),
+        implied=tuple(implied),
     )
 
 
-def _filings(when: Mapping[str, Values]) -> Iterator[frozenset[Key]]:
-    """Each way to file a rule: keys of which everything that it matches has one."""
+def _filings(when: Mapping[str, Values]) -> Iterator[tuple[str, frozenset[Key]]]:
+    """Each condition by which a rule can be filed, and its keys.
+
+    An ask has one of the keys if the condition holds, and only then.
+    """
     if "hosts" in when:
         patterns = compile_hosts(when["hosts"])
         if not patterns.everything:
             names = {*patterns.names, *(f".{suffix}" for suffix in patterns.suffixes)}
             hosts: set[Key] = {("host", name) for name in names}
-            yield frozenset(hosts | set(_prefixes("target", patterns.networks)))
+            yield "hosts", frozenset(hosts | set(_prefixes("target", patterns.networks)))
     if "hosts_file" in when:
         lists = [value for value in when["hosts_file"] if isinstance(value, NameList)]
         if sum(map(len, lists)) <= _MAX_FILED_NAMES:
             listed = {name for names in lists for name in names}
-            yield frozenset(("host", key) for name in listed for key in (name, f".{name}"))
+            keys = (key for name in listed for key in (name, f".{name}"))
+            yield "hosts_file", frozenset(("host", key) for key in keys)
     if "users" in when:
-        yield frozenset(("user", str(name)) for name in when["users"])
+        yield "users", frozenset(("user", str(name)) for name in when["users"])
     if "groups" in when:
-        yield frozenset(("group", str(name)) for name in when["groups"])
+        yield "groups", frozenset(("group", str(name)) for name in when["groups"])
     if "clients" in when:
         networks = compile_networks([parse_unmapped_network(value) for value in when["clients"]])
-        yield frozenset(_prefixes("client", networks))
+        yield "clients", frozenset(_prefixes("client", networks))
 
 
 def _prefixes(kind: Kind, networks: Networks) -> Iterator[Key]:

@@ -36,7 +36,7 @@ class Rule:
         message: what a refused person gets to read; may be empty.
         line: where the rule starts in the configuration file, from 1; 0 if unknown.
         report: it does not decide; that it would have is noted.
-        when: what the conditions were compiled from.
+        when: what the conditions were compiled from, in the same order.
         peeks: a condition is about a tunnel's first octets.
         verdict: the answer, made once.
     """
@@ -47,7 +47,7 @@ class Rule:
     message: str = ""
     line: int = 0
     report: bool = False
-    when: Mapping[str, Values] = field(default_factory=dict, repr=False, compare=False)
+    when: Mapping[str, Values] = field(kw_only=True, repr=False, compare=False)
     peeks: bool = field(init=False)
     verdict: Verdict = field(init=False, repr=False, compare=False)
 
@@ -68,16 +68,28 @@ class Rules:
         rules: in order of precedence.
         report: nothing is denied; what would have been is noted.
         index: finds the rules that can match, made once.
+        remaining: for each rule the conditions that do not follow from its being found.
     """
 
     default_allow: bool
     rules: tuple[Rule, ...] = ()
     report: bool = False
     index: Index = field(init=False, repr=False, compare=False)
+    remaining: tuple[tuple[Matcher, ...], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Make the index."""
-        object.__setattr__(self, "index", build_index(rule.when for rule in self.rules))
+        index = build_index(rule.when for rule in self.rules)
+        remaining = (
+            tuple(
+                condition
+                for name, condition in zip(rule.when, rule.conditions, strict=True)
+                if name != implied
+            )
+            for rule, implied in zip(self.rules, index.implied, strict=True)
+        )
+        object.__setattr__(self, "index", index)
+        object.__setattr__(self, "remaining", tuple(remaining))
 
     @property
     def peek(self) -> bool:
@@ -133,11 +145,11 @@ def decide(rules: Rules, ask: Ask) -> Verdict:
     """
     noted: list[Rule] = []
     for position in rules.index.candidates(ask):
-        rule = rules.rules[position]
-        for condition in rule.conditions:
+        for condition in rules.remaining[position]:
             if not condition(ask):
                 break
         else:
+            rule = rules.rules[position]
             if not (rule.report or (rules.report and not rule.allow)):
                 return _noting(noted, rule.verdict) if noted else rule.verdict
             if not (rule.peeks and ask.sniffed is None):  # who asks then asks again

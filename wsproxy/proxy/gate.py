@@ -20,7 +20,8 @@ from wsproxy.model import Address, Identity, ProxyRequest, RequestKind, Target
 from wsproxy.net.listen import is_local
 from wsproxy.net.resolve import Resolver
 from wsproxy.observe.exchange import Exchange, milliseconds
-from wsproxy.policy.addresses import Zone, is_own_listener, vet
+from wsproxy.policy.addresses import Zone, is_own_listener
+from wsproxy.policy.addresses import vet as refusal_of
 from wsproxy.policy.rules import Ask, Rules, decide, tunnel_protocols
 from wsproxy.protocol.handshake import offered_subprotocols
 from wsproxy.proxy.route import Parents, Route
@@ -116,7 +117,7 @@ class Gate:
                 addresses = await self.resolver.resolve(target.host)
             finally:
                 exchange.resolve_ms = milliseconds(began_at, trio.current_time())
-        return Route(target, self._vet(target, addresses), self.connect_timeout_s)
+        return Route(target, self.vet(target, addresses), self.connect_timeout_s)
 
     def admit_nowait(self, request: ProxyRequest, exchange: Exchange) -> Route | None:
         """What `admit` says, if nothing has to be waited for; else None.
@@ -136,12 +137,12 @@ class Gate:
                 return None
             self._admit_identity(identity, exchange, offered[1].now)
         self._decide(request, identity, exchange)
-        return Route(target, self._vet(target, (target.host.address,)), self.connect_timeout_s)
+        return Route(target, self.vet(target, (target.host.address,)), self.connect_timeout_s)
 
     def _route_through(self, parents: Parents, target: Target) -> Route:
         """What a name leads to, the parent finds out; an address is vetted as ever."""
         if target.host.address is not None:
-            self._vet(target, (target.host.address,))
+            self.vet(target, (target.host.address,))
         return Route(target, (), self.connect_timeout_s, parents)
 
     def decide_again(self, request: ProxyRequest, exchange: Exchange) -> None:
@@ -232,15 +233,19 @@ class Gate:
         if not verdict.allow:
             raise Denied(verdict.reason, rule=verdict.rule, message=verdict.message)
 
-    def _vet(self, target: Target, addresses: Sequence[Address]) -> list[Address]:
-        """The addresses that may be dialled; a name with none left is refused."""
+    def vet(self, target: Target, addresses: Sequence[Address]) -> list[Address]:
+        """The addresses that may be dialled.
+
+        Raises:
+            Denied: there is none.
+        """
         vetted: list[Address] = []
         reason = ""
         for address in addresses:
             if is_own_listener(address, target.port, self.listeners, is_local=is_local):
                 reason = "the proxy itself"
                 continue
-            refused = vet(target.host, address, self.zones)
+            refused = refusal_of(target.host, address, self.zones)
             if refused is None:
                 vetted.append(address)
             else:

@@ -1,0 +1,144 @@
+"""``wsproxy explain``: what would happen to a request, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+import click
+import trio
+
+from wsproxy import app
+from wsproxy.cli.questions import identity_of
+from wsproxy.config.load import default, load
+from wsproxy.model import Address
+from wsproxy.proxy.explain import Explanation, Question, parse_question_url
+from wsproxy.proxy.explain import explain as ask
+
+__all__ = ["explain"]
+
+
+@click.command(
+    epilog="Example: wsproxy explain --config wsproxy.yaml --user alice wss://example.com/chat"
+)
+@click.option(
+    "--config", "file", metavar="FILE", help="Configuration file; the embedded default without."
+)
+@click.option("--user", metavar="NAME", help="Who asks; nobody by default.")
+@click.option(
+    "--group",
+    "groups",
+    metavar="NAME",
+    multiple=True,
+    help="Of the user; as in the users file by default.",
+)
+@click.option(
+    "--client",
+    metavar="IP",
+    default="127.0.0.1",
+    show_default=True,
+    help="Where the request comes from.",
+)
+@click.option("--method", metavar="NAME", default="GET", show_default=True, help="Of the request.")
+@click.option("--origin", metavar="ORIGIN", help="Of the page that opens a WebSocket.")
+@click.option(
+    "--subprotocol", "subprotocols", metavar="NAME", multiple=True, help="That a WebSocket offers."
+)
+@click.option(
+    "--resolve",
+    "known",
+    metavar="NAME=IP",
+    multiple=True,
+    help="Take this address; look nothing up.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the decision as JSON.")
+@click.argument("url")
+def explain(  # noqa: PLR0917 - one for each option
+    file: str | None,
+    user: str | None,
+    groups: Sequence[str],
+    client: str,
+    method: str,
+    origin: str | None,
+    subprotocols: Sequence[str],
+    known: Sequence[str],
+    as_json: bool,
+    url: str,
+) -> int:
+    """Say what would happen to a request for URL, and why: by the code that decides live.
+
+    Exit status: 0 it would be allowed, 1 it would be refused.
+    """
+    config = default() if file is None else load(file)
+    try:
+        question = Question(
+            target=parse_question_url(url),
+            client=ip_address(client),
+            identity=identity_of(config, user, groups),
+            method=method,
+            origin=origin,
+            subprotocols=subprotocols,
+        )
+        addresses = dict(map(_known, known))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    runtime = app.build(config)
+
+    async def run() -> Explanation:
+        return await ask(runtime, question, known=addresses)
+
+    said = trio.run(run)
+    click.echo(
+        json.dumps(_as_dict(said, config.file), indent=2)
+        if as_json
+        else _as_text(said, config.file)
+    )
+    return 0 if said.allow else 1
+
+
+def _known(text: str) -> tuple[str, Address]:
+    name, equals, address = text.partition("=")
+    if not name or not equals:
+        raise ValueError(f"--resolve {text}: expected NAME=IP")
+    return name.lower(), ip_address(address)
+
+
+def _as_dict(said: Explanation, file: str) -> dict[str, object]:
+    return {
+        "decision": said.verdict,
+        "rule": said.rule,
+        "file": file if said.line else None,
+        "line": said.line or None,
+        "reason": said.reason,
+        "message": said.message or None,
+        "would_deny": list(said.would_deny),
+        "would_allow": list(said.would_allow),
+        "addresses": [
+            {"address": address, "refused": why} for address, why in said.addresses.items()
+        ],
+        "route": said.route,
+        "tls": said.tls,
+        "websocket": said.websocket,
+    }
+
+
+def _as_text(said: Explanation, file: str) -> str:
+    rows = [
+        ("decision", said.verdict),
+        ("rule", f"{said.rule} ({file}:{said.line})" if said.line else said.rule),
+        ("because", said.reason),
+    ]
+    if said.message:
+        rows.append(("message", said.message))
+    rows += [("would deny", name) for name in said.would_deny]
+    rows += [("would allow", name) for name in said.would_allow]
+    rows += [
+        ("address", f"{address}: {why or 'may be dialled'}")
+        for address, why in said.addresses.items()
+    ]
+    if said.allow:
+        rows += [("route", said.route), ("tls", said.tls)]
+        if said.websocket is not None:
+            rows.append(("websocket", said.websocket))
+    return "\n".join(f"{name:<12} {value}" for name, value in rows)
