@@ -54,7 +54,7 @@ help:
 	@$(pip) -r requirements/dev.txt
 	@touch $@
 
-.venv/.e2e: .venv/.dev requirements/e2e.txt
+.venv/.e2e: .venv/.dev requirements/e2e.txt | setup-system
 	@echo 'setup: packages to drive real servers with'
 	@$(pip) -r requirements/e2e.txt
 	@touch $@

@@ -25,7 +25,6 @@ from wsproxy.policy.rules import Rule, Rules, compile_rule, decide
 ASKS = 20_000
 CLIENT = ip_address("192.0.2.7")
 ALICE = Identity("alice", frozenset({"desk", "staff"}))
-PER_ASK = ("hosts", "users", "mixed")
 
 
 def ask(host: str, user: str = "alice") -> Ask:

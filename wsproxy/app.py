@@ -46,6 +46,7 @@ from wsproxy.policy.rules import Rule, Rules, compile_rule
 from wsproxy.proxy.express import express
 from wsproxy.proxy.gate import Gate
 from wsproxy.proxy.occupancy import Occupancy
+from wsproxy.proxy.quotas import Quotas
 from wsproxy.proxy.runtime import Drain, Runtime, Timeouts
 
 __all__ = ["build", "serve"]
@@ -123,6 +124,7 @@ def build(
             connections_per_client=settings.limits.connections_per_client,
         ),
         drain=Drain(),
+        quotas=_quotas(config),
         plans=build_plans(config, captured, clock=wall_clock),
         looking=build_looking(config, peek=rules.peek, clock=wall_clock),
         via=b"wsproxy-" + secrets.token_hex(4).encode("ascii"),
@@ -160,6 +162,20 @@ def _read_names(path: Path) -> NameList:
             return parse_names(stream.read(MAX_LIST_BYTES + 1), str(path))
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from error
+
+
+def _quotas(config: Config) -> Quotas:
+    settings = config.settings
+    rate = settings.limits.requests_per_client
+    return Quotas(
+        per_user=settings.limits.connections_per_user,
+        per_rule={
+            rule.name: rule.limits.connections
+            for rule in settings.policy.rules
+            if rule.limits.connections is not None
+        },
+        requests=None if rate is None else (rate.count, rate.period_s),
+    )
 
 
 def _zones(config: Config) -> list[Zone]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
+import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from wsproxy.auth import Authenticator, BasicAuthenticator
+from wsproxy.auth.basic import BasicBounds
 from wsproxy.auth.lockout import Lockout
 from wsproxy.auth.users_file import load_users
 from wsproxy.config.auth import Ldap, Method
@@ -96,7 +100,8 @@ def _ldap(config: Config, settings: Ldap, path: KeyPath, realm: str) -> Authenti
             timeout_s=settings.timeout,
             pool=settings.pool,
         )
-        return LdapAuthenticator(LdapBackend(whole), realm=realm)
+        bounds = BasicBounds(good_for_s=whole.cache_s)
+        return LdapAuthenticator(LdapBackend(whole), realm=realm, bounds=bounds)
 
 
 def _digest(
@@ -166,7 +171,11 @@ def _negotiate(
     with config.at((*path, "keytab")):
         return [
             NegotiateAuthenticator(
-                keytab=method.keytab, hostname=method.hostname, realms=method.realms
+                keytab=method.keytab,
+                hostname=method.hostname,
+                realms=method.realms,
+                # Where an image without a writable root has a place to write.
+                replay_cache=Path(tempfile.gettempdir(), f"wsproxy-{os.getuid()}.rcache2"),
             )
         ]
 

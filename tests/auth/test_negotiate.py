@@ -609,6 +609,7 @@ async def test_a_slow_library_holds_up_nobody_but_those_who_wait_for_it(
     with pytest.raises(AuthOverloaded):
         await authenticator.authenticate(proof(b"token"))
     assert details == []
+    assert authenticator._slots.statistics().tasks_waiting == 1
     gate.set()
     while len(details) < 2:
         await trio.lowlevel.checkpoint()

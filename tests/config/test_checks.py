@@ -63,7 +63,7 @@ def test_there_is_one_digest_file(tmp_path: Path) -> None:
     users.touch()
     method = {"type": "digest", "users": users}
     assert problems(auth={"methods": [method, method]}) == [
-        (("auth", "methods", 1), "one digest method is enough; put all users in one file")
+        (("auth", "methods", 1), "one digest method is enough; put all in one file")
     ]
 
 

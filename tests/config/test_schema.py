@@ -26,7 +26,12 @@ def test_defaults_are_those_of_the_interface() -> None:
             "rules": (),
             "websocket": "metadata",
         },
-        "limits": {"connections": 20000, "connections_per_client": None},
+        "limits": {
+            "connections": 20000,
+            "connections_per_client": None,
+            "connections_per_user": None,
+            "requests_per_client": None,
+        },
         "timeouts": {
             "request_head": "30s",
             "body": "1m",
@@ -134,7 +139,7 @@ def properties(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def test_the_json_schema_describes_every_setting() -> None:
     schema = json_schema()
     described = dict(properties(schema))
-    assert len(described) == 145
+    assert len(described) == 149
     # A description that only repeats that of the section referred to is left out by pydantic.
     bare = [name for name, value in described.items() if not {"description", "$ref"} & set(value)]
     assert bare == []

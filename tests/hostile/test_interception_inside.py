@@ -25,7 +25,11 @@ ABOUT_TARGETS = ("own page", "switch: another Host")
 def _as_inside(case: Case) -> Case | None:
     """The case with targets in origin-form; None where it is about targets."""
     send = tuple(_INSIDE.sub(rb"\1 ", piece) for piece in case.send)
-    if case.name in ABOUT_TARGETS or case.send[0].startswith(b"CONNECT ") or b"://" in send[0].split(b"\r\n")[0]:
+    if (
+        case.name in ABOUT_TARGETS
+        or case.send[0].startswith(b"CONNECT ")
+        or b"://" in send[0].split(b"\r\n")[0]
+    ):
         return None
     return replace(case, send=send)
 

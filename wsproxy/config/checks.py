@@ -61,10 +61,9 @@ def _auth(settings: Settings) -> Iterator[Problem]:
     for index, method in enumerate(settings.auth.methods):
         path: KeyPath = ("auth", "methods", index)
         yield from _method(method, path)
-        if method.type == "digest" and any(
-            earlier.type == "digest" for earlier in settings.auth.methods[:index]
-        ):
-            yield path, "one digest method is enough; put all users in one file"
+        earlier = {one.type for one in settings.auth.methods[:index]}
+        if method.type in ("digest", "negotiate") and method.type in earlier:
+            yield path, f"one {method.type} method is enough; put all in one file"
 
 
 _BELONGS: Final = {

@@ -37,7 +37,7 @@ from wsproxy.config.fields import (
     Text,
 )
 from wsproxy.config.hours import Hours
-from wsproxy.config.inspection import IfGiven, Inspection
+from wsproxy.config.inspection import IfGiven, Inspection, MessageRate
 from wsproxy.config.interception import Interception
 from wsproxy.config.section import Section, duration
 from wsproxy.config.upstreams import Upstream
@@ -140,6 +140,14 @@ class When(Section):
         return {name: values for name, values in self if values and name not in others}
 
 
+class RuleLimits(Section):
+    """Bounds on what one rule allows."""
+
+    connections: Count | None = Field(
+        default=None, description="Requests and tunnels that are under way; off by default."
+    )
+
+
 class Rule(Section):
     """One rule; the first that matches decides."""
 
@@ -162,6 +170,9 @@ class Rule(Section):
     )
     upstream: SetName | None = Field(
         default=None, description="Name in upstreams: go through that proxy; direct by default."
+    )
+    limits: RuleLimits = Field(
+        default=RuleLimits(), description="How much may be used of what the rule allows."
     )
     tls: TlsMode = Field(
         default="passthrough",
@@ -217,6 +228,13 @@ class Limits(Section):
     connections: Count = Field(default=20_000, description="Client connections at a time.")
     connections_per_client: Count | None = Field(
         default=None, description="Connections at a time from one address; off by default."
+    )
+    connections_per_user: Count | None = Field(
+        default=None,
+        description="Requests and tunnels of one user that are under way; off by default.",
+    )
+    requests_per_client: MessageRate | None = Field(
+        default=None, description="Requests of one address in a time; off by default."
     )
 
 

@@ -65,6 +65,8 @@ class Exchange:
         tls: what was done with its TLS, and why.
         tunnel: id of the intercepted tunnel this was said in.
         upstream: name of the parent proxies it went through.
+        counted_user: whose quota it holds a place of.
+        counted_rule: the same of a rule.
         first_byte_ms: from the request's first octet to the answer's head.
     """
 
@@ -96,6 +98,8 @@ class Exchange:
     tls: dict[str, object] | None = None
     tunnel: str | None = None
     upstream: str | None = None
+    counted_user: str | None = None
+    counted_rule: str | None = None
     head_ms: float | None = None
     authenticate_ms: float | None = None
     resolve_ms: float | None = None

@@ -27,6 +27,7 @@ async def connect(
     """
     client = session.client
     route = await session.runtime.gate.admit(request, exchange, legs=session.legs)
+    session.runtime.quotas.enter(exchange)
     session.drop_upstream()
     begun = session.begun.take_attempt(route.addresses)
     sock, _address, _parent = await route.connect(exchange, begun=begun)

@@ -70,10 +70,18 @@ def _open(sock: socket.socket, peer: Peer, runtime: Runtime, begun: Begun) -> Op
     except WsproxyError:
         return None
     try:
+        runtime.quotas.enter(exchange)
+        runtime.quotas.take(peer.address, now)
+    except WsproxyError:
+        runtime.quotas.leave(exchange)
+        runtime.occupancy.leave(peer.address)
+        return None
+    try:
         sent = sock.send(ESTABLISHED)
     except OSError:
         sent = 0
     if sent < len(ESTABLISHED):
+        runtime.quotas.leave(exchange)
         runtime.occupancy.leave(peer.address)
         return None
     exchange.status = 200

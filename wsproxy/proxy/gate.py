@@ -190,7 +190,9 @@ class Gate:
         except AuthContinue:
             raise
         except AuthRequired as error:
-            if lockout is not None and not error.stale:
+            # A ticket cannot be guessed, and browsers without one send something else by themselves.
+            guessed = not error.stale and authenticators[0].scheme != "Negotiate"
+            if lockout is not None and guessed:
                 lockout.failed(peer, proof.now)
             raise
         finally:

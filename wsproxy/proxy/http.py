@@ -187,6 +187,7 @@ async def _serve_request(session: Session, exchange: Exchange) -> Outcome:
         request = await _read_head(session, exchange)
         if request is not None:
             exchange.begin(request, trio.current_time())
+            session.runtime.quotas.take(session.peer.address, trio.current_time())
             if session.inside is not None:
                 request = session.inside.interpret(request)
                 exchange.begin(request, trio.current_time())
@@ -207,6 +208,7 @@ async def _serve_request(session: Session, exchange: Exchange) -> Outcome:
                 assert exchange.closed_by is not None
                 assert exchange.reason is not None
                 session.ending = exchange.closed_by, exchange.reason
+            session.runtime.quotas.leave(exchange)
             session.runtime.log("access", exchange)
     return outcome
 

@@ -71,6 +71,7 @@ class Intercepted:
         exchange = self.exchange
         exchange.bytes_up, exchange.bytes_down = self.tls.received_bytes, self.tls.sent_bytes
         exchange.end(closed_by, reason)
+        self.session.runtime.quotas.leave(exchange)
         self.session.runtime.log("access", exchange)
 
 

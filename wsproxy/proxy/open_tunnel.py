@@ -106,6 +106,7 @@ def _end_tunnel(
 
 
 def _leave(exchange: Exchange, over: Over | None, runtime: Runtime) -> None:
+    runtime.quotas.leave(exchange)
     runtime.log("access", exchange)
     if over is not None:
         over(exchange.closed_by or Side.PROXY, exchange.reason or CloseReason.INTERNAL)

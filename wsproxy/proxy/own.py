@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wsproxy.model import ProxyRequest
 from wsproxy.observe.exchange import Exchange
+from wsproxy.proxy.pac import PAC_PATHS, pac_file
 from wsproxy.proxy.pages import Page, help_page, status_page
 from wsproxy.proxy.session import Session
 from wsproxy.proxy.trust import CA_PATH, trust_section
@@ -26,6 +27,10 @@ async def own(session: Session, request: ProxyRequest, exchange: Exchange) -> bo
     elif path == CA_PATH and interception is not None and request.method in ("GET", "HEAD"):
         kind = (b"Content-Type", b"application/x-x509-ca-cert")
         page = Page(200, [kind, (b"Cache-Control", b"no-store")], interception.ca_pem)
+    elif path in PAC_PATHS and request.method in ("GET", "HEAD"):
+        named = request.field(b"host") or b"127.0.0.1:8080"
+        kind = (b"Content-Type", b"application/x-ns-proxy-autoconfig")
+        page = Page(200, [kind, (b"Cache-Control", b"no-store")], pac_file(named.decode("latin-1")))
     elif path != b"/":
         page = status_page(404, "not found; this is a proxy, see /")
     elif request.method not in ("GET", "HEAD"):

@@ -136,6 +136,25 @@ def _document(title: str, content: str) -> bytes:
     ).encode()
 
 
+_SETUP = (
+    "<h2>Clients</h2><dl>"
+    "<dt>Windows<dd><code>netsh winhttp set proxy %(address)s</code>, and Settings, Network, Proxy"
+    "<dt>macOS<dd><code>networksetup -setwebproxy Wi-Fi HOST PORT; "
+    "networksetup -setsecurewebproxy Wi-Fi HOST PORT</code>"
+    "<dt>git<dd><code>git config --global http.proxy http://%(address)s</code>"
+    "<dt>pip<dd><code>pip --proxy http://%(address)s install …</code>"
+    "<dt>npm<dd><code>npm config set proxy http://%(address)s; "
+    "npm config set https-proxy http://%(address)s</code>"
+    "<dt>Docker<dd><code>~/.docker/config.json</code>: <code>proxies.default.httpsProxy</code>"
+    "<dt>Java<dd><code>-Dhttps.proxyHost=HOST -Dhttps.proxyPort=PORT</code>; with Basic also "
+    "<code>-Djdk.http.auth.tunneling.disabledSchemes=</code>"
+    "<dt>.NET<dd><code>options.Proxy = new WebProxy(&quot;http://%(address)s&quot;)</code>"
+    "<dt>Node.js<dd>an agent: <code>new HttpsProxyAgent(&quot;http://%(address)s&quot;)</code>"
+    "<dt>Python<dd><code>websockets.connect(uri, proxy=&quot;http://%(address)s&quot;)</code>"
+    "</dl>"
+)
+
+
 def help_page(request: ProxyRequest, more: Callable[[str], str] | None = None) -> Page:
     """What someone sees who opens the proxy's own address.
 
@@ -150,7 +169,10 @@ def help_page(request: ProxyRequest, more: Callable[[str], str] | None = None) -
         "proxy of a browser or program.</p>"
         f"<pre><code>curl --proxy http://{address} https://example.com/\n"
         f"export https_proxy=http://{address} http_proxy=http://{address}</code></pre>"
-        "<p>Browsers: set it as HTTP proxy for all protocols; WebSockets go through it too.</p>"
+        "<p>Browsers: set it as HTTP proxy for all protocols; WebSockets go through it too. Or give "
+        f"them the address of a script: <code>http://{address}/proxy.pac</code></p>"
+        + _SETUP
+        % {"address": address}
     )
     if more is not None:
         content += more(address)

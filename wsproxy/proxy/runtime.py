@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import trio
 
@@ -14,6 +14,7 @@ from wsproxy.proxy.gate import Gate
 from wsproxy.proxy.looking import Looking
 from wsproxy.proxy.occupancy import Occupancy
 from wsproxy.proxy.plans import Plans
+from wsproxy.proxy.quotas import Quotas
 
 __all__ = ["Drain", "Runtime", "Timeouts"]
 
@@ -68,6 +69,7 @@ class Runtime:
         looking: which tunnels are looked into ahead of that, and with what.
         via: this process's pseudonym in Via fields.
         log: takes ``open`` or, exactly once, ``access``, and the exchange; never blocks.
+        quotas: what users, rules and clients may have.
         services: what runs for as long as the proxy does.
     """
 
@@ -81,4 +83,5 @@ class Runtime:
     looking: Looking
     via: bytes
     log: Callable[[str, Exchange], None]
+    quotas: Quotas = field(default_factory=Quotas)
     services: Sequence[Callable[[], Awaitable[None]]] = ()

@@ -205,7 +205,10 @@ class Session:
         gate, inside = self.runtime.gate, self.inside
         connected = self.paired(request.target)
         if inside is None:
-            return await gate.admit(request, exchange, connected=connected, legs=self.legs)
+            route = await gate.admit(request, exchange, connected=connected, legs=self.legs)
+            if exchange.counted_user is None and exchange.counted_rule is None:
+                self.runtime.quotas.enter(exchange)
+            return route
         gate.decide_again(request, exchange)
         return inside.route
 

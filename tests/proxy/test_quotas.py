@@ -1,0 +1,110 @@
+"""What clients, users and rules may have."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from tests.support.door import ORIGIN, credentials, open_door, write_users
+from wsproxy.errors import LimitReached
+from wsproxy.model import Identity, Peer, Verdict
+from wsproxy.observe.exchange import Exchange
+from wsproxy.proxy import quotas as module
+from wsproxy.proxy.quotas import Quotas
+
+CLIENT, OTHER = ip_address("192.0.2.1"), ip_address("192.0.2.2")
+
+
+def exchange(user: str | None, rule: str) -> Exchange:
+    made = Exchange(Peer(CLIENT, 1), 0.0)
+    if user is not None:
+        made.identify(Identity(user))
+    made.judge(Verdict(True, rule, ""))
+    return made
+
+
+def test_a_user_has_so_many_places_and_they_are_given_back() -> None:
+    quotas = Quotas(per_user=2)
+    held = [exchange("alice", "r") for _ in range(2)]
+    for one in held:
+        quotas.enter(one)
+    with pytest.raises(LimitReached, match="this user has 2") as caught:
+        quotas.enter(exchange("alice", "r"))
+    assert caught.value.status == 429
+    quotas.enter(exchange("bob", "r"))
+    quotas.enter(exchange(None, "r"))
+    quotas.leave(held[0])
+    quotas.leave(held[0])  # once only
+    quotas.enter(exchange("alice", "r"))
+    with pytest.raises(LimitReached):
+        quotas.enter(exchange("alice", "r"))
+
+
+def test_a_rule_has_so_many_places() -> None:
+    quotas = Quotas(per_rule={"r": 1}, per_user=5)
+    one = exchange("alice", "r")
+    quotas.enter(one)
+    refused = exchange("alice", "r")
+    with pytest.raises(LimitReached, match="rule 'r' allows 1"):
+        quotas.enter(refused)
+    assert refused.counted_user is None
+    quotas.enter(exchange("alice", "other"))
+    quotas.leave(one)
+    quotas.enter(exchange("alice", "r"))
+
+
+def test_requests_have_a_rate() -> None:
+    quotas = Quotas(requests=(2, 1.0))
+    quotas.take(CLIENT, 0.0)
+    quotas.take(CLIENT, 0.0)
+    with pytest.raises(LimitReached, match="2 requests in 1 s") as caught:
+        quotas.take(CLIENT, 0.1)
+    assert (caught.value.status, caught.value.retry_after_s) == (429, 1)
+    quotas.take(OTHER, 0.1)
+    quotas.take(CLIENT, 0.5)
+    Quotas().take(CLIENT, 0.0)
+
+
+def test_few_clients_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_CLIENTS", 1)
+    quotas = Quotas(requests=(1, 100.0))
+    quotas.take(CLIENT, 0.0)
+    quotas.take(OTHER, 0.0)
+    quotas.take(CLIENT, 0.0)
+
+
+CONFIG = """
+policy: {rules: [{name: all, action: allow, limits: {connections: %d}}]}
+limits: {connections_per_user: 1}
+auth: {methods: [{type: basic, users: users}]}
+"""
+
+
+async def test_a_tunnel_holds_a_place_until_it_ends(tmp_path: Path) -> None:
+    write_users(tmp_path, alice="pw")
+    ask = b"CONNECT origin.test:443 HTTP/1.1\r\nHost: x\r\n" + credentials("alice", "pw") + b"\r\n"
+    async with open_door(tmp_path, CONFIG % 5) as door:
+        door.network.hosts[ORIGIN, 443] = door.origin
+        first = await door.client()
+        await first.sends(ask)
+        await first.expects(b"HTTP/1.1 200")
+        target = await door.origin.accept()
+        second = await door.client()
+        await second.sends(ask)
+        answer = await second.reads_rest()
+        assert answer.startswith(b"HTTP/1.1 429 ")
+        assert b"Retry-After: 1" in answer
+        first.shuts()
+        await target.ends()
+        target.shuts()
+        await first.reads_rest()
+        await door.access(2)
+        third = await door.client()
+        await third.sends(ask)
+        await third.expects(b"HTTP/1.1 200")
+        again = await door.origin.accept()
+        third.shuts()
+        await again.ends()
+        again.shuts()
