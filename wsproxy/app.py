@@ -17,7 +17,7 @@ import secrets
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from wsproxy.app_auth import build_authenticators, build_lockout
 from wsproxy.app_inspection import NOTHING_CAPTURED, Captured, build_plans, redaction_key
 from wsproxy.app_interception import build_looking
 from wsproxy.app_upstreams import build_parents
+from wsproxy.auth import Authenticator
 from wsproxy.config.load import Config
 from wsproxy.config.problems import KeyPath
 from wsproxy.errors import ConfigError
@@ -93,22 +94,8 @@ def build(
     settings = config.settings
     _check_log_folder(config)
     times = settings.timeouts
-    policy = settings.policy
-    rules = Rules(policy.default == "allow", tuple(_rules(config)), policy.mode == "report")
     methods = build_authenticators(config, clock=wall_clock)
-    resolver = Resolver(settings.dns.timeout)
-    gate = Gate(
-        rules=rules,
-        zones=tuple(_zones(config)),
-        authenticators=methods.by_scheme,
-        lockout=build_lockout(config),
-        auth_required=settings.auth.required,
-        resolver=resolver,
-        listeners=own,
-        connect_timeout_s=times.connect,
-        parents=build_parents(config, resolver),
-        clock=wall_clock,
-    )
+    gate = _gate(config, methods.by_scheme, own)
     return Runtime(
         gate=gate,
         engine=best_engine(),
@@ -126,10 +113,32 @@ def build(
         drain=Drain(),
         quotas=_quotas(config),
         plans=build_plans(config, captured, clock=wall_clock),
-        looking=build_looking(config, peek=rules.peek, clock=wall_clock),
+        looking=build_looking(config, peek=gate.rules.peek, clock=wall_clock),
         via=b"wsproxy-" + secrets.token_hex(4).encode("ascii"),
         log=log_access,
         services=methods.services,
+    )
+
+
+def _gate(
+    config: Config,
+    authenticators: Mapping[str, Sequence[Authenticator]],
+    own: Collection[tuple[Address, int]],
+) -> Gate:
+    settings = config.settings
+    policy = settings.policy
+    resolver = Resolver(settings.dns.timeout)
+    return Gate(
+        rules=Rules(policy.default == "allow", tuple(_rules(config)), policy.mode == "report"),
+        zones=tuple(_zones(config)),
+        authenticators=authenticators,
+        lockout=build_lockout(config),
+        auth_required=settings.auth.required,
+        resolver=resolver,
+        listeners=own,
+        connect_timeout_s=settings.timeouts.connect,
+        parents=build_parents(config, resolver),
+        clock=wall_clock,
     )
 
 

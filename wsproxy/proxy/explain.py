@@ -6,6 +6,7 @@ that scheme has them; inside intercepted TLS the request itself is decided as we
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -25,10 +26,14 @@ from wsproxy.observe.exchange import Exchange
 from wsproxy.protocol.authority import parse_absolute_form, parse_authority
 from wsproxy.proxy.runtime import Runtime
 
-__all__ = ["Explanation", "Question", "ask_about", "explain", "parse_question_url"]
+__all__ = ["CREDENTIALS", "Explanation", "Question", "ask_about", "explain", "parse_question_url"]
 
 _TUNNELS: Final = {"https": 443, "wss": 443, "tcp": 0}
 _ALPN: Final = {"https": ("h2", "http/1.1"), "wss": ("http/1.1",)}
+_AUTHORITY: Final = re.compile(rb"[^/?#]*")
+
+CREDENTIALS: Final = "auth.required"
+"""What stands for the rule where a request without credentials gets a 407."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +109,10 @@ def parse_question_url(url: str) -> Target:
         if scheme in ("http", "ws") and colon:
             return parse_absolute_form(url.encode("ascii"))
         if scheme in _TUNNELS and colon:
-            authority, slash, path = raw.partition(b"/")
+            authority = _AUTHORITY.match(raw)[0]  # type: ignore[index]  # it always matches
             host, port = parse_authority(authority, default_port=_TUNNELS[scheme])
-            return Target(scheme, host, port, slash + path or b"/")
+            path = parse_absolute_form(b"http://host" + raw[len(authority) :]).path
+            return Target(scheme, host, port, path)
     except ClientProtocolError as error:
         raise ValueError(error.detail) from None
     except UnicodeEncodeError:
@@ -116,31 +122,63 @@ def parse_question_url(url: str) -> Target:
     raise ValueError("expected a URL with http, https, ws, wss or tcp")
 
 
-def ask_about(runtime: Runtime, question: Question) -> Explanation:
-    """What policy says of the name; addresses are not looked at."""
+def ask_about(runtime: Runtime, question: Question, *, inside: bool = True) -> Explanation:
+    """What policy says of the name; addresses are not looked at.
+
+    Args:
+        runtime: what is configured.
+        question: the request.
+        inside: whether the request inside an intercepted tunnel is asked about, too.
+    """
+    gate = runtime.gate
+    if question.identity is None and gate.authenticators and gate.auth_required:
+        reason = "proxy credentials are required"
+        return Explanation(allow=False, rule=CREDENTIALS, line=0, reason=reason)
     exchange = Exchange(Peer(question.client, 1), 0.0)
     if question.identity is not None:
         exchange.identify(question.identity)
     scheme = question.target.scheme
-    tls = "none"
+    way: Explanation | None = None
     if scheme in _TUNNELS:
-        said = _decide(runtime, _connect(question), exchange)
-        exchange.sniffed = frozenset({"tls" if scheme in _ALPN else "other"})
-        exchange.alpn = _ALPN.get(scheme, ())
-        if said.allow:
-            said = _decide(runtime, _connect(question), exchange)
-        always = runtime.looking.always.get(said.rule)
-        if scheme in _ALPN:
-            tls = "passthrough" if always is None else "intercept" + "_always" * always
-        if not said.allow or always is None or scheme == "tcp":
-            said.tls, said.route = tls, _route(runtime, said)
-            return said
+        way = _ask_about_tunnel(runtime, question, exchange)
+        if not way.allow or not inside or not way.tls.startswith("intercept"):
+            return way
     said = _decide(runtime, _request(question), exchange)
-    said.tls, said.route = tls, _route(runtime, said)
-    if scheme in ("ws", "wss"):
+    # Inside a tunnel the way out is that of the tunnel, whichever rule decides.
+    said.route = _route(runtime, said) if way is None else way.route
+    said.tls = "none" if way is None else way.tls
+    if said.allow and scheme in ("ws", "wss"):
         plan = runtime.plans.of(said.rule)
         said.websocket = "off" if plan is None else plan.mode
     return said
+
+
+def _ask_about_tunnel(runtime: Runtime, question: Question, exchange: Exchange) -> Explanation:
+    """The CONNECT: before its first octets have come, and then."""
+    scheme, connect = question.target.scheme, _connect(question)
+    said = _decide(runtime, connect, exchange)
+    if said.allow:
+        exchange.sniffed = frozenset({"tls" if scheme in _ALPN else "other"})
+        exchange.alpn = _ALPN.get(scheme, ())
+        said = _decide(runtime, connect, exchange)
+    said.route = _route(runtime, said)
+    if not said.allow:
+        return said
+    always = runtime.looking.always.get(said.rule)
+    if scheme in _ALPN:
+        said.tls = _tls(runtime, question.target, always=always)
+    elif always:
+        said.allow, said.rule, said.line = False, "not-tls", 0
+        said.reason = "the tunnel is refused: not-tls"
+    return said
+
+
+def _tls(runtime: Runtime, target: Target, *, always: bool | None) -> str:
+    """What becomes of TLS whose client offers http/1.1, and trusts us."""
+    interception = runtime.looking.interception
+    if always is None or interception is None or target.host in interception.exempt:
+        return "passthrough"
+    return "intercept_always" if always else "intercept"
 
 
 async def explain(
