@@ -139,12 +139,20 @@ class Denied(WsproxyError):
         rule: name of the rule that decided, or of the built-in one.
         message: what the rule's author wants the refused person to read; may be empty.
         token: RFC 9209 token, ``http_request_denied`` or ``destination_ip_prohibited``.
+        row: the threat row of docs/security.md this belongs to, if it is one.
     """
 
     def __init__(
-        self, detail: str, *, rule: str, message: str = "", token: str = "http_request_denied"
+        self,
+        detail: str,
+        *,
+        rule: str,
+        message: str = "",
+        token: str = "http_request_denied",
+        row: str | None = None,
     ) -> None:
         super().__init__(detail)
+        self.row = row
         self.rule = rule
         self.message = message
         self.token = token

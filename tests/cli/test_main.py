@@ -50,7 +50,7 @@ def test_no_command_at_all_shows_the_help_and_is_bad_usage(
         (["chekc"], "wsproxy: no command 'chekc'; did you mean 'check'?; see 'wsproxy --help'"),
         (
             ["zzz"],
-            "wsproxy: no command 'zzz'; there are: run, check, explain, passwd, ca, tail, export, health, schema, version; "
+            "wsproxy: no command 'zzz'; there are: run, check, explain, policy, passwd, ca, tail, export, health, schema, version; "
             "see 'wsproxy --help'",
         ),
         (

@@ -420,7 +420,7 @@ def test_node_that_does_not_trust_us(
     assert_tls(record, "intercept", "the rule")
     # It says nothing, it only hangs up.
     detail = "the client broke off the TLS handshake: it closed the connection"
-    assert (record["error"], record["detail"]) == ("tls_alert_received", detail)
+    assert (record["error"], record["detail"]) == ("connection_terminated", detail)
     intercepting.stop()
     assert list(intercepting.lines()) == []
 

@@ -158,7 +158,7 @@ async def test_a_cut_answer_is_never_completed(
             return "not completed"
         return None
 
-    await _sweep(hurried, "intercept", pieces, death, ask=ask, step=1, check=check)
+    await _sweep(hurried, "intercept", pieces, death, ask=ask, step=11, check=check)
 
 
 _TALK = [text(UPSTREAM, "hello"), frame(UPSTREAM, 0x82, bytes(40)), close(UPSTREAM, 1000, b"bye")]
@@ -187,7 +187,7 @@ async def test_a_websocket_whose_origin_dies_delivers_what_came(
             got = got[: len(due)]  # a Close of the proxy's own may follow
         return None if got == due else f"{len(got)} of {len(due)} octets"
 
-    await _sweep(hurried, mode, pieces, death, ask=_handshake, step=3, check=check)
+    await _sweep(hurried, mode, pieces, death, ask=_handshake, step=17, check=check)
 
 
 async def test_an_origin_may_die_at_every_octet_of_its_handshake(hurried: Looked) -> None:

@@ -6,7 +6,7 @@ import random
 import ssl
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -76,7 +76,7 @@ async def test_two_hundred_new_names_at_once(patient: Looked) -> None:
 
 
 async def test_three_hundred_clients_of_one_name_and_what_an_idle_one_costs(
-    patient: Looked, record_property: pytest.RecordProperty
+    patient: Looked, record_property: Callable[[str, object], None]
 ) -> None:
     host, count = ADDRESSES["always"], 300
     clients: list[TlsStream] = []

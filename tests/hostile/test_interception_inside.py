@@ -15,6 +15,7 @@ from tests.hostile.judge import judge, judge_records
 from tests.hostile.origins import accept_websocket, answer_strictly
 from tests.hostile.tls_ends import exchange_inside, open_secure_origin
 from tests.hostile.tls_room import Looked, at_once, fresh, lines, open_looking
+from tests.support.rawnet import Connection
 
 _HOST = "127.0.0.1"
 _INSIDE = re.compile(rb"(?m)^([A-Za-z]+) http://@O@(?=/)")
@@ -168,13 +169,12 @@ async def test_what_is_for_us_does_not_go_on(patient: Looked, name: str) -> None
     source = fresh()
     ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-    async def answer(connection: object) -> None:
-        assert hasattr(connection, "receive_until")
+    async def answer(connection: Connection) -> None:
         await connection.receive_until(b"\r\n\r\n")
-        await connection.send(ok)  # type: ignore[attr-defined]  # a Connection
-        await connection.drain()  # type: ignore[attr-defined]
+        await connection.send(ok)
+        await connection.drain()
 
-    async with open_secure_origin(answer, host=_HOST) as origin:  # type: ignore[arg-type]
+    async with open_secure_origin(answer, host=_HOST) as origin:
         authority = origin.outer.authority
         tls = await patient.enter(authority, source)
         seen = await exchange_inside(tls, [fill(send, {b"@O@": authority})], enough=b"\r\n\r\nok")

@@ -88,7 +88,9 @@ class HelloCase:
 
 def _other(name: str, *send: bytes, eof: bool = False) -> HelloCase:
     """Nothing that anybody knows: relayed, unless the rule knows no exception."""
-    return HelloCase(name, send, "relayed", "closed", "relayed", "closed", eof)
+    # What began like TLS may be TLS yet: who denies that means it.
+    no_tls = "closed" if b"".join(send).startswith(b"\x16") else "relayed"
+    return HelloCase(name, send, "relayed", "closed", no_tls, "closed", eof)
 
 
 def _tls(name: str, *send: bytes) -> HelloCase:

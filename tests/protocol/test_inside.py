@@ -9,7 +9,7 @@ import pytest
 from wsproxy.errors import ClientProtocolError, Denied
 from wsproxy.model import BodyKind, Host, ProxyRequest, RequestKind, Target
 from wsproxy.protocol.authority import parse_host
-from wsproxy.protocol.inside import interpret_inside
+from wsproxy.protocol.inside import check_host_inside, interpret_inside
 from wsproxy.protocol.request import interpret_request
 
 TUNNEL = Target("tcp", Host("origin.test"), 8443)
@@ -30,6 +30,7 @@ def asked(line: bytes, *fields: tuple[bytes, bytes], host: bytes = b"origin.test
 )
 def test_origin_form_goes_to_the_tunnels_target(host: bytes) -> None:
     request = interpret_inside(asked(b"GET /a?b HTTP/1.1", host=host), TUNNEL)
+    check_host_inside(request, TUNNEL)
     assert request.kind is RequestKind.FORWARD
     assert str(request.target) == "https://origin.test:8443/a?b"
 
@@ -63,13 +64,13 @@ def test_http_1_0_upgrades_to_nothing() -> None:
 @pytest.mark.parametrize("host", [b"other.test", b"origin.test.evil", b"192.0.2.1", b"[::1]"])
 def test_another_host_is_fronting(host: bytes) -> None:
     with pytest.raises(Denied) as caught:
-        interpret_inside(asked(b"GET / HTTP/1.1", host=host), TUNNEL)
+        check_host_inside(asked(b"GET / HTTP/1.1", host=host), TUNNEL)
     assert caught.value.rule == "host-mismatch"
 
 
 def test_an_address_is_compared_as_an_address() -> None:
     tunnel = replace(TUNNEL, host=parse_host(b"[::1]"))
-    assert interpret_inside(asked(b"GET / HTTP/1.1", host=b"[0:0::1]"), tunnel).target.port == 8443
+    check_host_inside(asked(b"GET / HTTP/1.1", host=b"[0:0::1]"), tunnel)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ COMMANDS: Final[dict[str, str]] = {
     "run": "Serve: the main job.",
     "check": "Say whether a configuration is right, and where not.",
     "explain": "Say what would happen to a request, and why.",
+    "policy": "Compare policies, and propose one, by real traffic.",
     "passwd": "Add or change a user in a users file.",
     "ca": "Make, show and export the CA that interception signs with.",
     "tail": "Show WebSocket messages as they are recorded.",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import click
-import trio
 
 from wsproxy import app
 from wsproxy.cli.console import complain
 from wsproxy.cli.policy_tests import load_cases, run_case
+from wsproxy.cli.questions import runtime_of
 from wsproxy.config.load import load
 from wsproxy.config.problems import each_error
 from wsproxy.errors import ConfigError
@@ -28,7 +28,10 @@ def check(file: str, tests: str | None, as_json: bool) -> int:
     """
     errors = _errors_in(file)
     if tests is not None and not errors:
-        return _run_tests(file, tests, as_json=as_json)
+        try:
+            return _run_tests(file, tests, as_json=as_json)
+        except ConfigError as wrong:
+            errors = each_error(wrong)
     if as_json:
         result = {"ok": not errors, "errors": [_as_dict(error) for error in errors]}
         click.echo(json.dumps(result, indent=2))
@@ -43,12 +46,8 @@ def check(file: str, tests: str | None, as_json: bool) -> int:
 def _run_tests(file: str, tests: str, *, as_json: bool) -> int:
     config = load(file)
     cases = load_cases(tests, config)
-    runtime = app.build(config)
-
-    async def run() -> list[list[str]]:
-        return [await run_case(runtime, case) for case in cases]
-
-    found = trio.run(run)
+    runtime = runtime_of(config)
+    found = [run_case(runtime, case) for case in cases]
     wrong = [(case, why) for case, whys in zip(cases, found, strict=True) for why in whys]
     if as_json:
         failures = [

@@ -9,8 +9,7 @@ from ipaddress import ip_address
 import click
 import trio
 
-from wsproxy import app
-from wsproxy.cli.questions import identity_of
+from wsproxy.cli.questions import People, at_time, parse_time, runtime_of
 from wsproxy.config.load import default, load
 from wsproxy.model import Address
 from wsproxy.proxy.explain import Explanation, Question, parse_question_url
@@ -52,6 +51,9 @@ __all__ = ["explain"]
     multiple=True,
     help="Take this address; look nothing up.",
 )
+@click.option(
+    "--at", "moment", metavar="TIME", help="When; 2026-03-04T12:00:00+01:00; now by default."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the decision as JSON.")
 @click.argument("url")
 def explain(  # noqa: PLR0917 - one for each option
@@ -63,6 +65,7 @@ def explain(  # noqa: PLR0917 - one for each option
     origin: str | None,
     subprotocols: Sequence[str],
     known: Sequence[str],
+    moment: str | None,
     as_json: bool,
     url: str,
 ) -> int:
@@ -74,16 +77,17 @@ def explain(  # noqa: PLR0917 - one for each option
     try:
         question = Question(
             target=parse_question_url(url),
-            client=ip_address(client),
-            identity=identity_of(config, user, groups),
+            client=_address("--client", client),
+            identity=People(config).identity_of(user, groups),
             method=method,
             origin=origin,
             subprotocols=subprotocols,
         )
         addresses = dict(map(_known, known))
+        at = None if moment is None else parse_time(moment)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    runtime = app.build(config)
+    runtime = runtime_of(config) if at is None else at_time(runtime_of(config), at)
 
     async def run() -> Explanation:
         return await ask(runtime, question, known=addresses)
@@ -101,7 +105,14 @@ def _known(text: str) -> tuple[str, Address]:
     name, equals, address = text.partition("=")
     if not name or not equals:
         raise ValueError(f"--resolve {text}: expected NAME=IP")
-    return name.lower(), ip_address(address)
+    return name.lower(), _address(f"--resolve {name}", address)
+
+
+def _address(option: str, text: str) -> Address:
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise ValueError(f"{option}: {text!r} is no IP address") from None
 
 
 def _as_dict(said: Explanation, file: str) -> dict[str, object]:
@@ -117,8 +128,8 @@ def _as_dict(said: Explanation, file: str) -> dict[str, object]:
         "addresses": [
             {"address": address, "refused": why} for address, why in said.addresses.items()
         ],
-        "route": said.route,
-        "tls": said.tls,
+        "route": said.route if said.allow else None,
+        "tls": said.tls if said.allow else None,
         "websocket": said.websocket,
     }
 

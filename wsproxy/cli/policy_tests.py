@@ -6,24 +6,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from wsproxy.cli.questions import identity_of
+from wsproxy.cli.questions import People, at_time, parse_time
 from wsproxy.config.document import Document, parse_document
 from wsproxy.config.load import Config
-from wsproxy.config.problems import KeyPath
+from wsproxy.config.problems import KeyPath, dotted
 from wsproxy.config.translate import positioned
 from wsproxy.errors import ConfigError
 from wsproxy.model import Address
-from wsproxy.proxy.explain import Question, ask_about, explain, parse_question_url
+from wsproxy.proxy.explain import Question, explain_nowait, parse_question_url
 from wsproxy.proxy.runtime import Runtime
 
 __all__ = ["Case", "load_cases", "run_case"]
 
 _KEYS = frozenset(
-    {"who", "groups", "from", "url", "method", "origin", "subprotocols", "resolve", "expect"}
+    {"who", "groups", "from", "at", "url", "method", "origin", "subprotocols", "resolve", "expect"}
     | {"rule", "because"}
 )
 
@@ -40,6 +42,7 @@ class Case:
         because: why it should be so.
         line: of the file.
         url: as written.
+        at: when it is asked, in seconds since 1970; None for now.
     """
 
     question: Question
@@ -49,6 +52,7 @@ class Case:
     because: str
     line: int
     url: str
+    at: float | None
 
 
 def load_cases(path: str, config: Config) -> list[Case]:
@@ -66,62 +70,109 @@ def load_cases(path: str, config: Config) -> list[Case]:
     )
     data = document.data()
     assert isinstance(data, list)
-    return [_case(document, config, index, one) for index, one in enumerate(data)]
+    people = People(config)
+    return [_case(_Reader(document, index, one), people) for index, one in enumerate(data)]
 
 
-def _case(document: Document, config: Config, index: int, data: object) -> Case:
-    path: KeyPath = (index,)
-    if not isinstance(data, dict):
-        raise positioned(document, path, "expected a mapping with url and expect")
-    for key in data:
-        if key not in _KEYS:
-            known = ", ".join(sorted(_KEYS))
-            raise positioned(document, (*path, key), f"unknown key; valid here: {known}")
+class _Reader:
+    """One entry of the file, whose mistakes are told with their place."""
+
+    def __init__(self, document: Document, index: int, data: object) -> None:
+        self._document = document
+        self._path: KeyPath = (index,)
+        if not isinstance(data, dict):
+            raise positioned(document, self._path, "expected a mapping with url and expect")
+        for key in data:
+            if key not in _KEYS:
+                place = document.key_place((*self._path, key))
+                known = ", ".join(sorted(_KEYS))
+                raise ConfigError(
+                    f"unknown key; valid here: {known}",
+                    file=document.file,
+                    line=place.line,
+                    column=place.column,
+                    key=dotted((*self._path, key)),
+                )
+        self.data: dict[str, object] = data
+        self.line = document.find(self._path)[1].place.line
+
+    @contextmanager
+    def at(self, key: str) -> Iterator[None]:
+        """Gives a `ValueError` of the block the position of `key`."""
+        try:
+            yield
+        except ValueError as error:
+            raise positioned(self._document, (*self._path, key), str(error)) from None
+
+    def text(self, key: str, default: str = "") -> str:
+        """A plain value."""
+        value = self.data.get(key, default)
+        with self.at(key):
+            if not isinstance(value, str | int):
+                raise ValueError("expected text")
+        return str(value)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """One plain value, or a list of them."""
+        value = self.data.get(key, ())
+        values = value if isinstance(value, list | tuple) else (value,)
+        with self.at(key):
+            if not all(isinstance(one, str | int) for one in values):
+                raise ValueError("expected text, or a list of texts")
+        return tuple(map(str, values))
+
+    def address(self, key: str, text: object) -> Address:
+        """An address of an entry."""
+        with self.at(key):
+            try:
+                return ip_address(str(text))
+            except ValueError:
+                raise ValueError(f"{text!r} is no IP address") from None
+
+
+def _case(reader: _Reader, people: People) -> Case:
+    data, url = reader.data, reader.text("url")
+    with reader.at("url"):
+        target = parse_question_url(url)
     expect = data.get("expect")
-    if expect not in ("allow", "deny"):
-        raise positioned(document, (*path, "expect"), "expected allow or deny")
-    place = document.find(path)[1].place
-    try:
-        question, addresses = _question(config, data)
-    except ValueError as error:
-        raise positioned(document, path, str(error)) from None
-    rule, because = data.get("rule"), str(data.get("because", ""))
-    url = str(data.get("url"))
-    return Case(question, addresses, str(expect), rule, because, place.line, url)
-
-
-def _question(config: Config, data: dict[str, object]) -> tuple[Question, dict[str, Address]]:
-    who = data.get("who")
+    with reader.at("expect"):
+        if expect not in ("allow", "deny"):
+            raise ValueError("expected 'expect: allow' or 'expect: deny'")
+    with reader.at("at"):
+        at = parse_time(str(data["at"])) if "at" in data else None
     resolve = data.get("resolve", {})
-    if not isinstance(resolve, dict):
-        raise ValueError("resolve: expected a mapping of names to addresses")
+    with reader.at("resolve"):
+        if not isinstance(resolve, dict):
+            raise ValueError("expected a mapping of names to addresses")
     question = Question(
-        target=parse_question_url(str(data.get("url", ""))),
-        client=ip_address(str(data.get("from", "127.0.0.1"))),
-        identity=identity_of(config, None if who is None else str(who), _list(data, "groups")),
-        method=str(data.get("method", "GET")),
-        origin=None if data.get("origin") is None else str(data["origin"]),
-        subprotocols=_list(data, "subprotocols"),
+        target=target,
+        client=reader.address("from", data.get("from", "127.0.0.1")),
+        identity=people.identity_of(reader.text("who"), reader.texts("groups")),
+        method=reader.text("method", "GET"),
+        origin=reader.text("origin") if "origin" in data else None,
+        subprotocols=reader.texts("subprotocols"),
     )
-    return question, {str(name): ip_address(str(one)) for name, one in resolve.items()}
+    return Case(
+        question,
+        {name.lower(): reader.address("resolve", one) for name, one in resolve.items()},
+        str(expect),
+        reader.text("rule") if "rule" in data else None,
+        reader.text("because"),
+        reader.line,
+        url,
+        at,
+    )
 
 
-def _list(data: dict[str, object], key: str) -> tuple[str, ...]:
-    value = data.get(key, ())
-    return tuple(map(str, value)) if isinstance(value, list | tuple) else (str(value),)
-
-
-async def run_case(runtime: Runtime, case: Case) -> list[str]:
+def run_case(runtime: Runtime, case: Case) -> list[str]:
     """What is not as expected, in sentences; none when all is.
 
     Names are not looked up: what they lead to is asked only where the case says it.
     """
     question = case.question
-    host = question.target.host
-    if host.address is not None or host.text in case.addresses:
-        said = await explain(runtime, question, known=case.addresses)
-    else:
-        said = ask_about(runtime, question)
+    if case.at is not None:
+        runtime = at_time(runtime, case.at)
+    said = explain_nowait(runtime, question, known=case.addresses)
     problems = []
     if said.verdict != case.expect:
         problems.append(f"expected {case.expect}, got {said.verdict} by rule '{said.rule}'")

@@ -7,6 +7,7 @@ the client is gone, or upstream is.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from collections.abc import Callable
 from types import TracebackType
@@ -178,6 +179,11 @@ class ClientChannel(Channel[ServerConnection]):
                     await self.receive_more()
                     event = self.http.next_event()
         return None if isinstance(event, Need) else event
+
+    def end(self) -> None:
+        """Ends our side in order, at a moment when nobody owes anything."""
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            self.stream.end_nowait()
 
     async def linger(self) -> None:
         """Ends our side, then waits a moment for the client to end its own, and closes.

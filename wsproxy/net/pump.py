@@ -299,8 +299,12 @@ class Pump:
         self.release()
         try:
             self.sink.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            self.blocked = True  # TLS says its end in octets; the source says its own again
+            return _SINK
         except OSError:
             return _SINK_BROKE
+        self.blocked = False
         self.ended = True
         return _ENDED
 

@@ -128,10 +128,22 @@ class TcpStream(trio.abc.HalfCloseableStream):
     async def send_eof(self) -> None:
         """Ends our direction; the peer's stays open."""
         await trio.lowlevel.checkpoint()
+        while not self.end_nowait():
+            await trio.lowlevel.wait_writable(self.sock)
+
+    def end_nowait(self) -> bool:
+        """Ends our direction if that needs no waiting; False when it does.
+
+        Raises:
+            trio.BrokenResourceError: the connection failed.
+        """
         try:
             self.sock.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            return False
         except OSError as error:
             raise trio.BrokenResourceError(str(error)) from error
+        return True
 
     def is_readable(self) -> bool:
         """Whether a read would return at once: data, end of stream or an error."""

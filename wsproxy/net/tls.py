@@ -38,7 +38,8 @@ _CIPHERS: Final = "DEFAULT@SECLEVEL=2"
 _ALPN: Final = ["http/1.1"]
 _TICKETS: Final = 1
 
-_NO_PROTOCOL: Final = "TLSV1_ALERT_NO_APPLICATION_PROTOCOL"
+_NO_PROTOCOL: Final = "no application protocol"
+"""Of alert 120, for which Python 3.11 has no name."""
 
 # Alerts of clients that do not trust a certificate, as OpenSSL names them.
 _DISTRUST: Final = frozenset(
@@ -161,7 +162,7 @@ async def start_upstream_tls(
     except OSError as error:
         sock.close()
         detail = f"no TLS with {host}: {_reason(error)}"
-        wants = isinstance(error, ssl.SSLError) and error.reason == _NO_PROTOCOL
+        wants = isinstance(error, ssl.SSLError) and _NO_PROTOCOL in str(error)
         raise UpstreamTlsError(detail, token=_token(error), wants_other_protocol=wants) from error
     except BaseException:
         sock.close()
@@ -248,5 +249,5 @@ def _lower(text: str) -> str:
 
 
 def _token(error: OSError) -> str:
-    is_alert = isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
+    is_alert = isinstance(error, ssl.SSLError) and "alert" in f"{error.reason} {error}".lower()
     return "tls_alert_received" if is_alert else "tls_protocol_error"

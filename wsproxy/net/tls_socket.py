@@ -27,6 +27,9 @@ from typing import Final
 __all__ = ["Endpoint", "TlsSocket", "plain"]
 
 _RAW_BYTES: Final = 64 * 1024
+_MAX_FRUITLESS_BYTES: Final = 32 * 1024
+"""Octets of the wire without one of the stream, and of our answers to such: a record has half as
+many.  Key updates cost much and say nothing; a peer that sends nothing else holds everybody up."""
 _raw = memoryview(bytearray(_RAW_BYTES))
 """Where every endpoint of the process reads into: nothing stays in it between two calls."""
 _plain = memoryview(bytearray(_RAW_BYTES))
@@ -52,11 +55,13 @@ class TlsSocket:
         "_ahead",
         "_broken",
         "_ended",
+        "_fruitless",
         "_has_ended",
         "_incoming",
         "_outgoing",
         "_raw",
         "_ready",
+        "_said_end",
         "_sock",
         "_unsent",
         "lenient",
@@ -87,8 +92,8 @@ class TlsSocket:
         self._incoming.write(octets)
         self._ready = b""
         self._unsent = b""
-        self._ahead = 0
-        self._has_ended = self._ended = self.lenient = False
+        self._ahead = self._fruitless = 0
+        self._has_ended = self._ended = self._said_end = self.lenient = False
         self._broken: OSError | None = None
         self.received_bytes, self.sent_bytes = len(octets), 0
 
@@ -124,6 +129,7 @@ class TlsSocket:
             except BlockingIOError:
                 break
             emptied = 0 < size < _RAW_BYTES
+            self._fruitless += size
             self.give(self._raw[:size])
         if filled or self._ended:
             return filled
@@ -169,13 +175,17 @@ class TlsSocket:
         """Ends our direction (`socket.SHUT_WR`, the only one there is).
 
         Raises:
+            BlockingIOError: not yet; to be said again when there is room.
             OSError: the connection is broken.
         """
-        # OpenSSL looks for the other side's end at once, and throws away what it finds instead.
-        self._ready = self.take_ready()
-        with contextlib.suppress(ssl.SSLError):
-            self.object.unwrap()
-        self._flush()
+        if not self._said_end:
+            self._said_end = True
+            # OpenSSL looks for the other side's end at once, and throws away what it finds instead.
+            self._ready = self.take_ready()
+            with contextlib.suppress(ssl.SSLError):
+                self.object.unwrap()
+        if not self._flush():
+            raise BlockingIOError
         self._sock.shutdown(socket.SHUT_WR)
 
     def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
@@ -227,8 +237,10 @@ class TlsSocket:
         try:
             count = self.object.read(len(view), view)  # type: ignore[assignment]  # with a buffer, a count
             self._ended = not count
+            self._fruitless = 0
         except ssl.SSLWantReadError:
-            pass
+            if max(self._fruitless, self._outgoing.pending) > _MAX_FRUITLESS_BYTES:
+                self._broken = ConnectionAbortedError("too much TLS without a word in it")
         except ssl.SSLZeroReturnError:  # the same as 0, when our side has ended before
             self._ended = True
         except ssl.SSLEOFError:

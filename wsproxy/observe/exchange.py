@@ -156,6 +156,7 @@ class Exchange:
         if isinstance(error, ClientProtocolError):
             self.threat = error.row
         if isinstance(error, Denied):
+            self.threat = error.row
             self.rule = error.rule
             self.verdict = "deny"
 

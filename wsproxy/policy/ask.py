@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from wsproxy.model import Address, Host, Identity
 
-__all__ = ["PROTOCOLS", "SNIFFED", "Ask", "tunnel_protocols"]
+__all__ = ["HALF_TLS", "PROTOCOLS", "SNIFFED", "Ask", "tunnel_protocols"]
 
 PROTOCOLS = frozenset({"http", "https", "ws", "wss", "tcp"})
 """What a rule's ``protocols`` can name."""
@@ -17,6 +17,9 @@ SNIFFED = frozenset({"tls", "websocket", "http", "other"})
 ``tls`` is a ClientHello whose server name agrees with the target, ``websocket`` a handshake
 whose Host does; what is said inside intercepted TLS is ``tls`` as well.
 """
+
+HALF_TLS = "tls?"
+"""Of first octets that began like TLS and were not understood: rules that deny ``tls`` mean it."""
 
 _TLS_PORT_TUNNEL = frozenset({"tcp", "https", "wss"})
 _HTTP_PORT_TUNNEL = frozenset({"tcp", "ws"})

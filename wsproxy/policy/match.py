@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from wsproxy.policy.ask import PROTOCOLS, SNIFFED, Ask
+from wsproxy.policy.ask import HALF_TLS, PROTOCOLS, SNIFFED, Ask
 from wsproxy.policy.hosts import compile_hosts
 from wsproxy.policy.hours import Hours
 from wsproxy.policy.names import NameList
@@ -198,6 +198,9 @@ def _sniff(values: Values, *, in_doubt: bool) -> Matcher:
         near = difflib.get_close_matches(name.lower(), sorted(SNIFFED), n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(SNIFFED))}"
         raise ValueError(f"{name!r} is nothing that can be told by first octets; {hint}")
+
+    if "tls" in names and not in_doubt:
+        names |= {HALF_TLS}
 
     def matches(ask: Ask) -> bool:
         return in_doubt if ask.sniffed is None else not names.isdisjoint(ask.sniffed)

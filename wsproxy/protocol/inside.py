@@ -9,7 +9,7 @@ from wsproxy.model import Body, BodyKind, ProxyRequest, RequestKind, Target
 from wsproxy.protocol.authority import parse_host_field
 from wsproxy.protocol.handshake import asks_for_websocket, check_handshake
 
-__all__ = ["interpret_inside"]
+__all__ = ["check_host_inside", "interpret_inside"]
 
 
 def interpret_inside(request: ProxyRequest, tunnel: Target) -> ProxyRequest:
@@ -21,11 +21,9 @@ def interpret_inside(request: ProxyRequest, tunnel: Target) -> ProxyRequest:
 
     Raises:
         ClientProtocolError: another form of target, or an incomplete handshake.
-        Denied: Host names another origin (domain fronting).
     """
     if request.kind is not RequestKind.OWN:
         raise ClientProtocolError("inside a tunnel the target is in origin-form", row="T8")
-    _check_host(request, tunnel)
     target = Target("https", tunnel.host, tunnel.port, request.target.path)
     request = replace(request, kind=RequestKind.FORWARD, target=target)
     if request.version == "1.1" and asks_for_websocket(request.headers):
@@ -39,11 +37,17 @@ def interpret_inside(request: ProxyRequest, tunnel: Target) -> ProxyRequest:
     return request
 
 
-def _check_host(request: ProxyRequest, tunnel: Target) -> None:
+def check_host_inside(request: ProxyRequest, tunnel: Target) -> None:
+    """Passes a request whose Host is the tunnel's.
+
+    Raises:
+        Denied: it names another origin (domain fronting).
+    """
     named = parse_host_field(request.field(b"host") or b"")
     if named is None:
         return  # HTTP/1.0
     # The port is the tunnel's, whatever is said here: clients leave it out, or came through
     # something that has another one.
     if named[0] != tunnel.host:
-        raise Denied("Host names another origin than the tunnel leads to", rule="host-mismatch")
+        detail = "Host names another origin than the tunnel leads to"
+        raise Denied(detail, rule="host-mismatch", row="T26")

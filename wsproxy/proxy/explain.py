@@ -26,11 +26,19 @@ from wsproxy.observe.exchange import Exchange
 from wsproxy.protocol.authority import parse_absolute_form, parse_authority
 from wsproxy.proxy.runtime import Runtime
 
-__all__ = ["CREDENTIALS", "Explanation", "Question", "ask_about", "explain", "parse_question_url"]
+__all__ = [
+    "CREDENTIALS",
+    "Explanation",
+    "Question",
+    "ask_about",
+    "explain",
+    "explain_nowait",
+    "parse_question_url",
+]
 
 _TUNNELS: Final = {"https": 443, "wss": 443, "tcp": 0}
 _ALPN: Final = {"https": ("h2", "http/1.1"), "wss": ("http/1.1",)}
-_AUTHORITY: Final = re.compile(rb"[^/?#]*")
+_BEHIND_AUTHORITY: Final = re.compile(rb"[/?#]")
 
 CREDENTIALS: Final = "auth.required"
 """What stands for the rule where a request without credentials gets a 407."""
@@ -109,7 +117,7 @@ def parse_question_url(url: str) -> Target:
         if scheme in ("http", "ws") and colon:
             return parse_absolute_form(url.encode("ascii"))
         if scheme in _TUNNELS and colon:
-            authority = _AUTHORITY.match(raw)[0]  # type: ignore[index]  # it always matches
+            authority = _BEHIND_AUTHORITY.split(raw, maxsplit=1)[0]
             host, port = parse_authority(authority, default_port=_TUNNELS[scheme])
             path = parse_absolute_form(b"http://host" + raw[len(authority) :]).path
             return Target(scheme, host, port, path)
@@ -181,6 +189,31 @@ def _tls(runtime: Runtime, target: Target, *, always: bool | None) -> str:
     return "intercept_always" if always else "intercept"
 
 
+def explain_nowait(
+    runtime: Runtime,
+    question: Question,
+    *,
+    known: Mapping[str, Address] | None = None,
+    inside: bool = True,
+) -> Explanation:
+    """What would become of it, as far as it can be said without a look-up.
+
+    Args:
+        runtime: what is configured.
+        question: the request.
+        known: addresses of names.
+        inside: see `ask_about`.
+    """
+    said = ask_about(runtime, question, inside=inside)
+    host = question.target.host
+    address = host.address
+    if address is None and said.route == "direct":  # else the parent looks it up
+        address = (known or {}).get(host.text)
+    if not said.allow or address is None:
+        return said
+    return _vetted(runtime, question.target, said, (address,))
+
+
 async def explain(
     runtime: Runtime, question: Question, *, known: Mapping[str, Address] | None = None
 ) -> Explanation:
@@ -191,23 +224,15 @@ async def explain(
         question: the request.
         known: addresses of names that are not to be looked up.
     """
-    said = ask_about(runtime, question)
-    if not said.allow:
+    said = explain_nowait(runtime, question, known=known)
+    if not said.allow or said.addresses or said.route != "direct":
         return said
     host = question.target.host
-    addresses: Sequence[Address]
-    if host.address is not None:
-        addresses = (host.address,)
-    elif said.route != "direct":
-        return said  # the parent looks it up
-    elif known and host.text in known:
-        addresses = (known[host.text],)
-    else:
-        try:
-            addresses = await runtime.gate.resolver.resolve(host)
-        except (ResolveFailed, ResolveTimeout) as error:
-            said.addresses[host.text] = error.detail
-            return said
+    try:
+        addresses = await runtime.gate.resolver.resolve(host)
+    except (ResolveFailed, ResolveTimeout) as error:
+        said.addresses[host.text] = error.detail
+        return said
     return _vetted(runtime, question.target, said, addresses)
 
 

@@ -32,6 +32,8 @@ from wsproxy.model import CloseReason, Peer, ProxyRequest, RequestKind, Side
 from wsproxy.net.http1 import ClientChannel
 from wsproxy.net.streams import TcpStream
 from wsproxy.observe.exchange import Exchange
+from wsproxy.protocol.handshake import asks_for_websocket
+from wsproxy.protocol.inside import check_host_inside
 from wsproxy.proxy.connect import connect
 from wsproxy.proxy.forward import forward
 from wsproxy.proxy.intercept import Intercepted
@@ -137,6 +139,8 @@ async def _converse(session: Session) -> OpenTunnel | Intercepted | None:
             first = False
             # Pipelined requests need no I/O that would let others have their turn.
             await trio.lowlevel.checkpoint()
+        else:
+            session.client.end()
         return None
     finally:
         session.close()
@@ -191,6 +195,7 @@ async def _serve_request(session: Session, exchange: Exchange) -> Outcome:
             if session.inside is not None:
                 request = session.inside.interpret(request)
                 exchange.begin(request, trio.current_time())
+                check_host_inside(request, session.inside.target)
             outcome = await STORIES[request.kind](session, request, exchange)
             session.legs.clear()
     except WsproxyError as error:
@@ -278,6 +283,8 @@ def _may_go_on_after(session: Session, request: ProxyRequest | None, error: Exce
     or may not send the body it has announced with `Expect`.
     """
     if request is None:
+        return False
+    if asks_for_websocket(request.headers):
         return False
     if isinstance(error, AuthContinue):
         # The next leg comes over this connection (RFC 4559 §6), and nothing else may.

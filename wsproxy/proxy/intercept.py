@@ -15,13 +15,20 @@ from typing import Literal, NamedTuple
 
 import trio
 
-from wsproxy.errors import ClientGone, ClientTlsError, Denied, UpstreamTlsError
+from wsproxy.errors import (
+    ClientGone,
+    ClientTlsError,
+    Denied,
+    UpstreamTlsError,
+    WsproxyError,
+)
 from wsproxy.model import CloseReason, ProxyRequest, Side
 from wsproxy.net.http1 import ClientChannel, UpstreamChannel
 from wsproxy.net.streams import TcpStream
 from wsproxy.net.tls import ACCESS_DENIED, start_client_tls, start_upstream_tls
 from wsproxy.net.tls_socket import TlsSocket, plain
 from wsproxy.observe.exchange import Exchange
+from wsproxy.policy.ask import HALF_TLS
 from wsproxy.protocol.client_hello import ClientHello
 from wsproxy.proxy.looking import Interception
 from wsproxy.proxy.open_tunnel import OpenTunnel, inspection_of
@@ -118,7 +125,7 @@ class _Look:
             self.session.runtime.gate.decide_again(self.request, exchange)
             choice, why = self._choose()
             if choice == "refuse":
-                raise Denied(f"the tunnel is refused: {why}", rule=why)
+                raise Denied(f"the tunnel is refused: {why}", rule=why, row="T26")
         except Denied as error:
             return await self._refuse(error)
         exchange.tls = _record(seen, choice, why)
@@ -130,7 +137,7 @@ class _Look:
         kind, hello = self.seen.kind, self.seen.hello
         if hello is not None and not self.seen.agrees_with(self.request.target):
             kind = "other"
-        self.exchange.sniffed = frozenset({kind})
+        self.exchange.sniffed = frozenset({kind, HALF_TLS} if self.seen.is_half_tls else {kind})
         self.exchange.alpn = () if hello is None else hello.alpn
 
     @property
@@ -179,6 +186,7 @@ class _Look:
             answer = ACCESS_DENIED
         elif seen.kind != "other":
             answer = answer_bytes(refusal(error, session=exchange.id, request=None, challenges=[]))
+        exchange.bytes_up, exchange.bytes_down = len(seen.octets), len(answer)
         if answer:
             await client.send(answer, timeout_s=self.session.runtime.timeouts.body_s)
         return False
@@ -208,9 +216,14 @@ class _Look:
         except UpstreamTlsError as error:
             if error.wants_other_protocol and not self._always:
                 self.exchange.tls = _record(self.seen, "passthrough", "the origin's alpn")
-                endpoint, _address, _parent = await way.route.connect(self.exchange)
-                return self._pass_through(TcpStream(endpoint))
-            inside.error = error
+                try:
+                    endpoint, _address, _parent = await way.route.connect(self.exchange)
+                except WsproxyError as gone:
+                    inside.error = gone
+                else:
+                    return self._pass_through(TcpStream(endpoint))
+            else:
+                inside.error = error
         try:
             return await self._stand_between(inside, upstream, interception)
         except ClientTlsError as error:

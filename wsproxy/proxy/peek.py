@@ -30,8 +30,8 @@ from wsproxy.protocol.request import interpret_request
 __all__ = ["Seen", "peek"]
 
 _MAX_BYTES = 128 * 1024
-"""More than a ClientHello or a request head may have, records and all."""
-_MAX_EFFORT_BYTES = 1024 * 1024
+"""More than a ClientHello or a request head may have, in records of usual size."""
+_MAX_EFFORT_BYTES = 4 * 1024 * 1024
 """Octets read, those read again included: a hello of 2 KiB may come octet by octet."""
 _HEAD_END = re.compile(rb"\n\r?\n")
 
@@ -54,6 +54,11 @@ class Seen(NamedTuple):
     hello: ClientHello | None = None
     why: str = ""
     ended: bool = False
+
+    @property
+    def is_half_tls(self) -> bool:
+        """Whether it began like TLS and was never understood: it may be TLS yet."""
+        return self.hello is None and self.octets[:1] == b"\x16"
 
     def agrees_with(self, target: Target) -> bool:
         """Whether a TLS client asks for the host its tunnel leads to; one that names none does."""

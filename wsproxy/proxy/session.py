@@ -17,7 +17,7 @@ from email.utils import formatdate
 import h11
 import trio
 
-from wsproxy.errors import UpstreamTlsError, WsproxyError
+from wsproxy.errors import WsproxyError
 from wsproxy.model import Address, CloseReason, Peer, ProxyRequest, Side, Target
 from wsproxy.net.http1 import ClientChannel, UpstreamChannel
 from wsproxy.net.parents import Parent
@@ -97,7 +97,7 @@ class Inside:
     exchange: Exchange
     context: ssl.SSLContext
     handshake_s: float
-    error: UpstreamTlsError | None = None
+    error: WsproxyError | None = None
     upstream: Upstream | None = None
 
     def interpret(self, request: ProxyRequest) -> ProxyRequest:
@@ -105,7 +105,6 @@ class Inside:
 
         Raises:
             ClientProtocolError: not what may be asked inside a tunnel.
-            Denied: the origin is another one.
         """
         return interpret_inside(request, self.target)
 
