@@ -55,6 +55,10 @@ TOKENS = {
 }
 
 FACES = {
+    "AuthContinue": (407, "http_request_denied", "info"),
+    "AuthUnavailable": (503, "http_request_denied", "warning"),
+    "ClientTlsError": (400, "tls_protocol_error", "info"),
+    "UpstreamTlsError": (502, "tls_protocol_error", "info"),
     "AuthOverloaded": (503, "http_request_denied", "warning"),
     "AuthRequired": (407, "http_request_denied", "info"),
     "ClientGone": (499, "connection_terminated", "info"),
@@ -84,13 +88,15 @@ EXTRA = {"ConfigError": {"file": "f"}, "Denied": {"rule": "r"}, "LimitReached": 
 
 
 def make(name: str) -> WsproxyError:
+    if name == "AuthContinue":
+        return errors.AuthContinue(b"Negotiate x")
     return KINDS[name]("it broke", **EXTRA.get(name, {}))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_every_failure_has_the_face_of_the_table(name: str) -> None:
     assert face(make(name)) == Face(*FACES[name])
-    assert make(name).detail == "it broke"
+    assert make(name).detail == ("authentication goes on" if name == "AuthContinue" else "it broke")
 
 
 @pytest.mark.parametrize("name", sorted(FACES))

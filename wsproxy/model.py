@@ -7,7 +7,7 @@ Nothing here does I/O, reads a clock or knows a wire format.  Parsing lives in
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
 __all__ = [
@@ -181,7 +181,7 @@ class ProxyRequest:
     body: Body
     keep_alive: bool
     expects_continue: bool = False
-    sent_target: bytes = b""
+    sent_target: bytes = field(default=b"", compare=False)
 
     def field(self, name: bytes) -> bytes | None:
         """The first value of field `name` (lower-case), or None."""
