@@ -174,6 +174,9 @@ async def test_an_origin_that_wants_h2_only(hurried: Looked, mode: str) -> None:
             async with AsyncClosing(stream):
                 with trio.fail_after(8):
                     got = await stream.receive_some(100)
+            # Who waits for records keeps this origin from ending its side meanwhile.
+            with trio.fail_after(20):
+                await origin.connections[1].finished.wait()
             hurried.records_of(source, 1)
             assert got == b"as it is"
             assert bytes(origin.connections[1].received) == octets
