@@ -24,11 +24,10 @@ import itertools
 import os
 import re
 import shlex
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from wsproxy.auth.users_file import MAX_FILE_BYTES, Edit, group_problem, name_problem
+from wsproxy.auth.users_file import Edit, group_problem, name_problem, read_hashes
 from wsproxy.errors import ConfigError
 from wsproxy.model import Identity
 
@@ -103,21 +102,13 @@ def load_digest_users(path: str | os.PathLike[str], *, realm: str = DEFAULT_REAL
     """Reads those of `realm` from the Digest users file at `path`; blocks.
 
     Raises:
-        ConfigError: it cannot be read, is larger than `MAX_FILE_BYTES`, or holds
+        ConfigError: it cannot be read, is larger than 64 MiB, or holds
             a line that cannot be used; with line and column.
     """
     file = os.fspath(path)
-    try:
-        with open(file, "rb") as stream:
-            mode = os.fstat(stream.fileno()).st_mode
-            data = stream.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        detail = f"cannot read the Digest users file: {error.strerror}"
-        raise ConfigError(detail, file=file) from error
-    if len(data) > MAX_FILE_BYTES:
-        raise ConfigError("the Digest users file is larger than 64 MiB", file=file)
+    data, is_open = read_hashes(file, "Digest users file")
     users = parse_digest_users(data, file, realm=realm)
-    if mode & stat.S_IROTH:
+    if is_open:
         warning = (
             f"{file}: everyone on this machine can read the hashes, and a Digest hash is as good "
             f"as its password; 'chmod o-r' unless meant"

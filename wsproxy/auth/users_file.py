@@ -35,6 +35,7 @@ __all__ = [
     "load_users",
     "name_problem",
     "parse_users",
+    "read_hashes",
     "set_user",
 ]
 
@@ -101,19 +102,33 @@ def load_users(path: str | os.PathLike[str]) -> Users:
             a line that cannot be used; with line and column.
     """
     file = os.fspath(path)
+    data, is_open = read_hashes(file, "users file")
+    users = parse_users(data, file)
+    if is_open:
+        warning = f"{file}: everyone on this machine can read the hashes; 'chmod o-r' unless meant"
+        return Users(users.by_name, users.typical_hash, (*users.warnings, warning))
+    return users
+
+
+def read_hashes(file: str, kind: str) -> tuple[bytes, bool]:
+    """A file of hashes, and whether everyone on this machine can read it; blocks.
+
+    Args:
+        file: its path.
+        kind: what it is called in an error.
+
+    Raises:
+        ConfigError: it cannot be read, or is larger than `MAX_FILE_BYTES`.
+    """
     try:
         with open(file, "rb") as stream:
             mode = os.fstat(stream.fileno()).st_mode
             data = stream.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read the users file: {error.strerror}", file=file) from error
+        raise ConfigError(f"cannot read the {kind}: {error.strerror}", file=file) from error
     if len(data) > MAX_FILE_BYTES:
-        raise ConfigError("the users file is larger than 64 MiB", file=file)
-    users = parse_users(data, file)
-    if mode & stat.S_IROTH:
-        warning = f"{file}: everyone on this machine can read the hashes; 'chmod o-r' unless meant"
-        return Users(users.by_name, users.typical_hash, (*users.warnings, warning))
-    return users
+        raise ConfigError(f"the {kind} is larger than 64 MiB", file=file)
+    return data, bool(mode & stat.S_IROTH)
 
 
 def parse_users(data: bytes, file: str) -> Users:

@@ -158,13 +158,13 @@ class TlsSocket:
         """
         done = 0
         if self._unsent:
-            if not self._flush():
+            if not self.flush():
                 raise BlockingIOError
             done, self._ahead = self._ahead, 0
         rest = memoryview(data)[done:]
         if rest:
             self.object.write(rest)
-            if not self._flush():
+            if not self.flush():
                 self._ahead = len(rest)
                 if not done:
                     raise BlockingIOError
@@ -184,7 +184,7 @@ class TlsSocket:
             self._ready = self.take_ready()
             with contextlib.suppress(ssl.SSLError):
                 self.object.unwrap()
-        if not self._flush():
+        if not self.flush():
             raise BlockingIOError
         self._sock.shutdown(socket.SHUT_WR)
 
@@ -225,7 +225,16 @@ class TlsSocket:
         Raises:
             OSError: the connection is broken.
         """
-        return self._flush()
+        if self._outgoing.pending:
+            self._unsent += self._outgoing.read()
+        while self._unsent:
+            try:
+                sent = self._sock.send(self._unsent)
+            except BlockingIOError:
+                return False
+            self.sent_bytes += sent
+            self._unsent = self._unsent[sent:]
+        return True
 
     def _decrypt(self, view: memoryview) -> int:
         """Octets decrypted into `view`; 0 when there is no whole record, at the end and behind it."""
@@ -253,20 +262,8 @@ class TlsSocket:
         # Alerts, and answers to key updates.
         if self._outgoing.pending and not self._unsent:
             with contextlib.suppress(OSError):
-                self._flush()
+                self.flush()
         return count
-
-    def _flush(self) -> bool:
-        if self._outgoing.pending:
-            self._unsent += self._outgoing.read()
-        while self._unsent:
-            try:
-                sent = self._sock.send(self._unsent)
-            except BlockingIOError:
-                return False
-            self.sent_bytes += sent
-            self._unsent = self._unsent[sent:]
-        return True
 
 
 Endpoint = socket.socket | TlsSocket

@@ -19,6 +19,7 @@ from wsproxy.errors import ClientProtocolError, UpstreamProtocolError, WsproxyEr
 from wsproxy.model import Headers
 
 __all__ = [
+    "HEAD_END",
     "MAX_FIELDS",
     "MAX_HEAD_BYTES",
     "MAX_TARGET_BYTES",
@@ -31,6 +32,9 @@ __all__ = [
     "split_head",
     "tidy_response_head",
 ]
+
+HEAD_END = re.compile(rb"\n\r?\n")
+"""Also with bare line feeds: a head that is over must not be waited for, whoever may refuse it."""
 
 MAX_HEAD_BYTES = 64 * 1024
 """As Squid and g3proxy; a Kerberos token of Windows' MaxTokenSize (48,000 octets) in Base64 fits."""

@@ -10,9 +10,9 @@ from wsproxy.model import Body, BodyKind, Headers, Host, ProxyRequest, RequestKi
 from wsproxy.protocol.authority import parse_absolute_form, parse_authority, parse_host_field
 from wsproxy.protocol.fields import content_length, has_token, transfer_codings, values
 from wsproxy.protocol.handshake import asks_for_websocket, check_handshake
-from wsproxy.protocol.head import refuse_request
+from wsproxy.protocol.head import HeadBuffer, check_request_line, refuse_request, split_head
 
-__all__ = ["interpret_request"]
+__all__ = ["interpret_request", "read_request"]
 
 _OWN_HOST = Host("wsproxy")
 _NO_BODY = Body(BodyKind.NONE)
@@ -23,6 +23,14 @@ _LISTS = frozenset(
 _MAX_MEMBERS = 64
 """Members of the list fields that are taken apart here; nobody needs a tenth of that."""
 _MANNERS = frozenset({b"connection", b"proxy-connection"})
+
+
+def read_request(head: bytes) -> ProxyRequest:
+    """What a whole head of a tunnel's first octets asks for; see `interpret_request`."""
+    buffer = HeadBuffer(check_request_line, refuse_request)
+    buffer.feed(head)
+    line, headers = split_head(buffer.take_head() or head, refuse_request)
+    return interpret_request(line, headers)
 
 
 def interpret_request(line: bytes, headers: Headers) -> ProxyRequest:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal, NamedTuple
 
 import trio
 
-from wsproxy.errors import ClientProtocolError, WsproxyError
+from wsproxy.errors import ClientProtocolError
 from wsproxy.model import Target
 from wsproxy.net.streams import TcpStream
 from wsproxy.protocol.authority import parse_host_field
@@ -18,14 +17,8 @@ from wsproxy.protocol.client_hello import (
     parse_client_hello,
 )
 from wsproxy.protocol.handshake import asks_for_websocket
-from wsproxy.protocol.head import (
-    MAX_HEAD_BYTES,
-    HeadBuffer,
-    check_request_line,
-    refuse_request,
-    split_head,
-)
-from wsproxy.protocol.request import interpret_request
+from wsproxy.protocol.head import HEAD_END, MAX_HEAD_BYTES
+from wsproxy.protocol.request import read_request
 
 __all__ = ["Seen", "peek"]
 
@@ -33,7 +26,6 @@ _MAX_BYTES = 128 * 1024
 """More than a ClientHello or a request head may have, in records of usual size."""
 _MAX_EFFORT_BYTES = 4 * 1024 * 1024
 """Octets read, those read again included: a hello of 2 KiB may come octet by octet."""
-_HEAD_END = re.compile(rb"\n\r?\n")
 
 Kind = Literal["tls", "websocket", "http", "other"]
 
@@ -138,16 +130,13 @@ def _understand(octets: bytes, target: Target) -> Seen | None:
 
 
 def _understand_http(octets: bytes, target: Target) -> Seen | None:
-    found = _HEAD_END.search(octets)
+    found = HEAD_END.search(octets)
     if found is None:
         return None if len(octets) <= MAX_HEAD_BYTES else Seen("other", octets, why="a long head")
     try:
-        buffer = HeadBuffer(check_request_line, refuse_request)
-        buffer.feed(octets[: found.end()])
-        line, headers = split_head(buffer.take_head() or b"", refuse_request)
-        request = interpret_request(line, headers)
+        request = read_request(octets[: found.end()])
         named = parse_host_field(request.field(b"host") or b"")
-    except (ClientProtocolError, WsproxyError) as error:
+    except ClientProtocolError as error:
         return Seen("other", octets, why=error.detail)
     agrees = named is not None and named[0] == target.host
-    return Seen("websocket" if agrees and asks_for_websocket(headers) else "http", octets)
+    return Seen("websocket" if agrees and asks_for_websocket(request.headers) else "http", octets)

@@ -63,11 +63,13 @@ class Quotas:
             raise LimitReached(detail, status=429, retry_after_s=math.ceil(wait_s))
 
     def enter(self, exchange: Exchange) -> None:
-        """Takes a place for an admitted request; it is given back when that is recorded.
+        """Takes a place for an admitted request, once; it is given back when that is recorded.
 
         Raises:
             LimitReached: there is none left for its user, or its rule.
         """
+        if exchange.counted_user is not None or exchange.counted_rule is not None:
+            return  # admitted again, to be sent again
         user, rule = exchange.user, exchange.rule
         by_user = self._per_user if user is not None else None
         if by_user is not None and self._users[user or ""] >= by_user:
@@ -93,7 +95,4 @@ class Quotas:
                 counter[name] -= 1
                 if not counter[name]:
                     del counter[name]
-        if exchange.counted_user is not None:
-            exchange.counted_user = None
-        if exchange.counted_rule is not None:
-            exchange.counted_rule = None
+                exchange.counted_user = exchange.counted_rule = None

@@ -205,8 +205,7 @@ class Session:
         connected = self.paired(request.target)
         if inside is None:
             route = await gate.admit(request, exchange, connected=connected, legs=self.legs)
-            if exchange.counted_user is None and exchange.counted_rule is None:
-                self.runtime.quotas.enter(exchange)
+            self.runtime.quotas.enter(exchange)
             return route
         gate.decide_again(request, exchange)
         return inside.route

@@ -10,7 +10,6 @@ whether the tunnel is a WebSocket or waits for the client's next try.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -22,16 +21,15 @@ from wsproxy.observe.conversation import Summary
 from wsproxy.observe.exchange import Exchange
 from wsproxy.protocol.handshake import asks_for_websocket, check_handshake
 from wsproxy.protocol.head import (
+    HEAD_END,
     MAX_HEAD_BYTES,
     HeadBuffer,
-    check_request_line,
     check_status_line,
-    refuse_request,
     refuse_response,
     split_head,
     tidy_response_head,
 )
-from wsproxy.protocol.request import interpret_request
+from wsproxy.protocol.request import read_request
 from wsproxy.protocol.response import Response, interpret_response
 from wsproxy.proxy.agreed import agreed_on, limited_offer
 from wsproxy.proxy.pages import answer_bytes, refusal
@@ -43,8 +41,6 @@ __all__ = ["Tunnel"]
 _METHOD = b"GET "
 _ANSWER = b"HTTP/"
 _VERSION = b" HTTP/"
-# Also with bare line feeds: a head that is over must not be waited for, whoever may refuse it.
-_HEAD_END = re.compile(rb"\n\r?\n")
 _LINGER_S = 2.0
 _MAX_INTERIM = 32
 """Each calls the next within one read, so without a bound an origin chooses the depth of our stack."""
@@ -137,13 +133,10 @@ class Tunnel:
 
     def _read(self, head: bytes) -> ProxyRequest | None:
         """The handshake, as if it had come in absolute-form; None when it is none."""
-        buffer = HeadBuffer(check_request_line, refuse_request)
-        buffer.feed(head)
-        line, headers = split_head(buffer.take_head() or head, refuse_request)
-        request = interpret_request(line, headers)
+        request = read_request(head)
         # Origins take the absolute-form, too (RFC 9112 §3.2.2).
         ours = request.kind in (RequestKind.OWN, RequestKind.UPGRADE)
-        if not ours or not asks_for_websocket(headers):
+        if not ours or not asks_for_websocket(request.headers):
             return None
         check_handshake(request)
         own = self._target
@@ -272,7 +265,7 @@ class _Question(_Stage):
         if not octets.startswith(_METHOD[: len(octets)]) or (has_ended and _VERSION not in line):
             self._tunnel.look_no_more(self)
             return octets
-        found = _HEAD_END.search(octets)
+        found = HEAD_END.search(octets)
         if found is not None:
             return self._tunnel.asked(octets, found.end(), now)
         if len(octets) <= MAX_HEAD_BYTES:
@@ -309,7 +302,7 @@ class _Answer(_Stage):
     def pass_on(self, data: bytes, now: float) -> bytes:
         """See `wsproxy.net.filter.Inspector`."""
         self.octets += data
-        found = _HEAD_END.search(self.octets)
+        found = HEAD_END.search(self.octets)
         if found is not None:
             return self._tunnel.answered(self.octets, found.end(), now)
         likely = self.octets.startswith(_ANSWER[: len(self.octets)])
