@@ -39,6 +39,7 @@ __all__ = [
     "MAX_CREDENTIALS_BYTES",
     "BasicAuthenticator",
     "BasicBounds",
+    "RememberedAnswers",
     "basic_challenge",
     "parse_authorization",
     "parse_basic",
@@ -86,7 +87,54 @@ class BasicBounds:
     bad_entries: int = 4 * 1024
 
 
-class BasicAuthenticator:
+class RememberedAnswers:
+    """What every method of Basic has: the challenge, and answers that are remembered.
+
+    Args:
+        realm: for the challenge; without control characters.
+        bounds: sizes and times.
+
+    Raises:
+        ValueError: `realm` holds a control character.
+    """
+
+    scheme = "Basic"
+
+    def __init__(self, realm: str, bounds: BasicBounds) -> None:
+        self._challenge = basic_challenge(realm)
+        self._key = secrets.token_bytes(32)
+        self._good: ExpiringCache[Identity] = ExpiringCache(
+            max_entries=bounds.good_entries, lifetime_s=bounds.good_for_s
+        )
+        self._bad: ExpiringCache[str] = ExpiringCache(
+            max_entries=bounds.bad_entries, lifetime_s=bounds.bad_for_s
+        )
+
+    def challenges(self, now: float, *, stale: bool = False) -> list[bytes]:
+        """The value of a ``Proxy-Authenticate`` field (RFC 7617 §2, §2.1); the same at any time."""
+        return [self._challenge]
+
+    def authenticate_nowait(self, proof: Proof) -> Identity | None:
+        """Who the credentials belong to as far as that is remembered, else None.
+
+        Raises:
+            AuthRequired: they are malformed, or known to be wrong.
+        """
+        name, password = parse_basic(proof.credentials)
+        return self._recall(self._digest(name, password), proof.now)
+
+    def _digest(self, name: str, password: bytes) -> bytes:
+        # NUL cannot occur in either, so the two cannot be shifted against each other.
+        return hmac.digest(self._key, name.encode("utf-8") + b"\0" + password, "sha256")
+
+    def _recall(self, digest: bytes, now: float) -> Identity | None:
+        identity = self._good.get(digest, now=now)
+        if identity is None and (detail := self._bad.get(digest, now=now)):
+            raise AuthRequired(detail)
+        return identity
+
+
+class BasicAuthenticator(RememberedAnswers):
     """Proves users by Basic credentials and a users file.
 
     Args:
@@ -99,8 +147,6 @@ class BasicAuthenticator:
         ValueError: `realm` holds a control character.
     """
 
-    scheme = "Basic"
-
     def __init__(
         self,
         users: Users,
@@ -110,34 +156,14 @@ class BasicAuthenticator:
         verifier: Callable[[str, bytes], bool] = passwords.verify,
     ) -> None:
         bounds = bounds or BasicBounds()
-        self._challenge = basic_challenge(realm)
+        super().__init__(realm, bounds)
         self._users = users
         self._verifier = verifier
-        self._key = secrets.token_bytes(32)
-        self._good: ExpiringCache[Identity] = ExpiringCache(
-            max_entries=bounds.good_entries, lifetime_s=bounds.good_for_s
-        )
-        self._bad: ExpiringCache[str] = ExpiringCache(
-            max_entries=bounds.bad_entries, lifetime_s=bounds.bad_for_s
-        )
         self._verifications = Verifications(slots=bounds.slots, max_pending=bounds.max_pending)
-
-    def challenges(self, now: float, *, stale: bool = False) -> list[bytes]:
-        """The value of a ``Proxy-Authenticate`` field (RFC 7617 §2, §2.1); the same at any time."""
-        return [self._challenge]
 
     def statistics(self) -> VerificationStatistics:
         """Verifications under way now."""
         return self._verifications.statistics()
-
-    def authenticate_nowait(self, proof: Proof) -> Identity | None:
-        """Who the credentials belong to as far as that is remembered, else None.
-
-        Raises:
-            AuthRequired: they are malformed, or known to be wrong.
-        """
-        name, password = parse_basic(proof.credentials)
-        return self._recall(self._digest(name, password), proof.now)
 
     async def authenticate(self, proof: Proof) -> Identity:
         """Who the credentials belong to; a remembered answer comes without a checkpoint.
@@ -164,16 +190,6 @@ class BasicAuthenticator:
             raise AuthRequired(_WRONG)
         self._good.put(digest, user.identity, now=now)
         return user.identity
-
-    def _digest(self, name: str, password: bytes) -> bytes:
-        # NUL cannot occur in either, so the two cannot be shifted against each other.
-        return hmac.digest(self._key, name.encode("utf-8") + b"\0" + password, "sha256")
-
-    def _recall(self, digest: bytes, now: float) -> Identity | None:
-        identity = self._good.get(digest, now=now)
-        if identity is None and (detail := self._bad.get(digest, now=now)):
-            raise AuthRequired(detail)
-        return identity
 
 
 def parse_authorization(value: bytes) -> tuple[str, bytes]:

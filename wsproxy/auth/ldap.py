@@ -24,7 +24,6 @@ credentials meet in `_verify_once` instead.
 
 from __future__ import annotations
 
-import hmac
 import logging
 import secrets
 import ssl
@@ -34,8 +33,7 @@ from typing import Protocol
 import trio
 from sansldap import LDAPResultCode
 
-from wsproxy.auth.basic import BasicBounds, basic_challenge, parse_basic
-from wsproxy.auth.cache import ExpiringCache
+from wsproxy.auth.basic import BasicBounds, RememberedAnswers, parse_basic
 from wsproxy.auth.ldap_link import (
     Connect,
     Entry,
@@ -296,7 +294,7 @@ class _Flight:
     answer: Identity | AuthRequired | AuthUnavailable | None = None
 
 
-class LdapAuthenticator:
+class LdapAuthenticator(RememberedAnswers):
     """Proves users by Basic credentials and a directory.
 
     Args:
@@ -308,36 +306,14 @@ class LdapAuthenticator:
         ValueError: `realm` holds a control character.
     """
 
-    scheme = "Basic"
-
     def __init__(
         self, directory: Directory, *, realm: str = "wsproxy", bounds: BasicBounds | None = None
     ) -> None:
         bounds = bounds or BasicBounds()
-        self._challenge = basic_challenge(realm)
+        super().__init__(realm, bounds)
         self._directory = directory
-        self._key = secrets.token_bytes(32)
         self._max_pending = bounds.max_pending
         self._flights: dict[bytes, _Flight] = {}
-        self._good: ExpiringCache[Identity] = ExpiringCache(
-            max_entries=bounds.good_entries, lifetime_s=bounds.good_for_s
-        )
-        self._bad: ExpiringCache[str] = ExpiringCache(
-            max_entries=bounds.bad_entries, lifetime_s=bounds.bad_for_s
-        )
-
-    def challenges(self, now: float, *, stale: bool = False) -> list[bytes]:
-        """The value of a ``Proxy-Authenticate`` field (RFC 7617 §2, §2.1); the same at any time."""
-        return [self._challenge]
-
-    def authenticate_nowait(self, proof: Proof) -> Identity | None:
-        """Who the credentials belong to as far as that is remembered, else None.
-
-        Raises:
-            AuthRequired: they are malformed, or known to be wrong.
-        """
-        name, password = parse_basic(proof.credentials)
-        return self._recall(self._digest(name, password), proof.now)
 
     async def authenticate(self, proof: Proof) -> Identity:
         """Who the credentials belong to; a remembered answer comes without a checkpoint.
@@ -387,13 +363,3 @@ class LdapAuthenticator:
             del self._flights[digest]
             flight.done.set()
         return flight.answer
-
-    def _digest(self, name: str, password: bytes) -> bytes:
-        # NUL cannot occur in either, so the two cannot be shifted against each other.
-        return hmac.digest(self._key, name.encode("utf-8") + b"\0" + password, "sha256")
-
-    def _recall(self, digest: bytes, now: float) -> Identity | None:
-        identity = self._good.get(digest, now=now)
-        if identity is None and (detail := self._bad.get(digest, now=now)):
-            raise AuthRequired(detail)
-        return identity
