@@ -10,6 +10,7 @@ import pytest
 
 from wsproxy.app_interception import build_looking
 from wsproxy.config.load import load
+from wsproxy.config.parts import Parts
 from wsproxy.errors import ConfigError
 from wsproxy.model import Host
 from wsproxy.protocol.x509 import create_authority, load_authority, mint, new_leaf_key
@@ -33,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 def build(folder: Path, interception: str, rules: str = "") -> Looking:
     file = folder / "wsproxy.yaml"
     file.write_text(f"policy: {{rules: [{rules}]}}\ninterception: {{{interception}}}\n")
-    return build_looking(load(file), peek=False, clock=NOW.timestamp)
+    return build_looking(load(file), Parts(), peek=False, clock=NOW.timestamp)
 
 
 FILES = "ca_certificate: ca.pem, ca_key: ca.key"
@@ -66,7 +67,7 @@ def test_exceptions(folder: Path) -> None:
 def test_without_the_section_nothing_is_intercepted(tmp_path: Path) -> None:
     file = tmp_path / "wsproxy.yaml"
     file.write_text("policy: {default: allow}")
-    looking = build_looking(load(file), peek=True, clock=NOW.timestamp)
+    looking = build_looking(load(file), Parts(), peek=True, clock=NOW.timestamp)
     assert looking.interception is None
     assert looking.concerns("anything")
 

@@ -98,6 +98,7 @@ def test_the_words_of_records_are_fixed() -> None:
             "drained",
             "timeout",
             "policy",
+            "revoked",
             "refused",
             "protocol",
             "internal",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from wsproxy.auth.lockout import Lockout
 from wsproxy.auth.users_file import load_users
 from wsproxy.config.auth import Ldap, Method
 from wsproxy.config.load import Config
+from wsproxy.config.parts import Parts, files_in
 from wsproxy.config.problems import KeyPath
 
 __all__ = ["Authenticators", "build_authenticators", "build_lockout"]
@@ -34,47 +36,79 @@ class Authenticators(NamedTuple):
     services: list[Callable[[], Awaitable[None]]]
 
 
-def build_authenticators(config: Config, *, clock: Callable[[], float]) -> Authenticators:
+def build_authenticators(
+    config: Config, parts: Parts, *, clock: Callable[[], float]
+) -> Authenticators:
     """The methods of ``auth.methods``.
 
     Args:
         config: loaded.
+        parts: those that have not changed remember what they know.
         clock: wall clock, in seconds since 1970.
 
     Raises:
         ConfigError: a file cannot be used; with its position.
     """
+    auth = config.settings.auth
     built = Authenticators({}, [])
-    for index, method in enumerate(config.settings.auth.methods):
-        made = _MAKERS[method.type](config, method, ("auth", "methods", index), built, clock)
-        for one in made:
+    for index, method in enumerate(auth.methods):
+        make = functools.partial(
+            _MAKERS[method.type], config, method, ("auth", "methods", index), clock
+        )
+        made = parts.take("auth", (auth.realm, method), make, files=_files(method))
+        for one in made.authenticators:
             built.by_scheme.setdefault(one.scheme.lower(), []).append(one)
+        for one in made.ahead:
+            built.by_scheme.setdefault(one.scheme.lower(), []).insert(0, one)
+        built.services.extend(made.services)
     return built
 
 
-def build_lockout(config: Config) -> Lockout | None:
+def build_lockout(config: Config, parts: Parts) -> Lockout | None:
     """What keeps guessers out, if anything does."""
     settings = config.settings.auth.lockout
-    return None if settings is None else Lockout(settings.failures, settings.within, settings.for_)
+    if settings is None:
+        return None
+    make = functools.partial(Lockout, settings.failures, settings.within, settings.for_)
+    return parts.take("lockout", settings, make)
 
 
-Maker = Callable[
-    [Config, Method, KeyPath, Authenticators, Callable[[], float]], list[Authenticator]
-]
+class _Made(NamedTuple):
+    """What comes of one method.
+
+    Attributes:
+        authenticators: in the order they are offered.
+        services: what runs beside them.
+        ahead: those that are asked before all others of their scheme.
+    """
+
+    authenticators: list[Authenticator]
+    services: Sequence[Callable[[], Awaitable[None]]] = ()
+    ahead: Sequence[Authenticator] = ()
 
 
-def _basic(
-    config: Config, method: Method, path: KeyPath, _built: Authenticators, _clock: object
-) -> list[Authenticator]:
+Maker = Callable[[Config, Method, KeyPath, Callable[[], float]], _Made]
+
+
+def _files(method: Method) -> list[Path]:
+    keys = [] if method.jwks is None or _is_url(method.jwks) else [Path(method.jwks)]
+    return [*files_in(method), *keys]
+
+
+def _is_url(text: str) -> bool:
+    return text.startswith(("http://", "https://"))
+
+
+def _basic(config: Config, method: Method, path: KeyPath, _clock: object) -> _Made:
     realm = config.settings.auth.realm
     if method.ldap is not None:
-        return [_ldap(config, method.ldap, (*path, "ldap"), realm)]
+        return _Made([_ldap(config, method.ldap, (*path, "ldap"), realm)])
     assert method.users is not None, "checked"
     with config.at((*path, "users")):
         users = load_users(method.users)
         authenticator = BasicAuthenticator(users, realm=realm)
     _warn(users.warnings)
-    return [authenticator]
+    return _Made([authenticator])
 
 
 def _ldap(config: Config, settings: Ldap, path: KeyPath, realm: str) -> Authenticator:
@@ -104,9 +138,7 @@ def _ldap(config: Config, settings: Ldap, path: KeyPath, realm: str) -> Authenti
         return LdapAuthenticator(LdapBackend(whole), realm=realm, bounds=bounds)
 
 
-def _digest(
-    config: Config, method: Method, path: KeyPath, _built: Authenticators, _clock: object
-) -> list[Authenticator]:
+def _digest(config: Config, method: Method, path: KeyPath, _clock: object) -> _Made:
     from wsproxy.auth.digest import DigestAuthenticator
     from wsproxy.auth.digest_users import load_digest_users
 
@@ -115,16 +147,10 @@ def _digest(
         users = load_digest_users(method.users, realm=config.settings.auth.realm)
         authenticator = DigestAuthenticator(users)
     _warn(users.warnings)
-    return [authenticator]
+    return _Made([authenticator])
 
 
-def _bearer(
-    config: Config,
-    method: Method,
-    path: KeyPath,
-    built: Authenticators,
-    clock: Callable[[], float],
-) -> list[Authenticator]:
+def _bearer(config: Config, method: Method, path: KeyPath, clock: Callable[[], float]) -> _Made:
     try:
         from wsproxy.auth.bearer import (
             DEFAULT_ALGORITHMS,
@@ -138,7 +164,7 @@ def _bearer(
     assert method.jwks is not None, "checked"
     realm = config.settings.auth.realm
     with config.at((*path, "jwks")):
-        if method.jwks.startswith(("http://", "https://")):
+        if _is_url(method.jwks):
             keys = JwkSource.from_url(method.jwks)
         else:
             keys = JwkSource.from_file(method.jwks)
@@ -153,31 +179,26 @@ def _bearer(
         )
         authenticator = BearerAuthenticator(keys, rules, realm=realm, wall_clock=clock)
     _warn(authenticator.warnings)
-    built.services.append(keys.run)
     # Clients that know nothing but Basic send the token as their password; it is told from a
     # password by its form, so it is asked first.
-    built.by_scheme.setdefault("basic", []).insert(0, TokenPasswords(authenticator, realm=realm))
-    return [authenticator]
+    return _Made([authenticator], [keys.run], [TokenPasswords(authenticator, realm=realm)])
 
 
-def _negotiate(
-    config: Config, method: Method, path: KeyPath, _built: Authenticators, _clock: object
-) -> list[Authenticator]:
+def _negotiate(config: Config, method: Method, path: KeyPath, _clock: object) -> _Made:
     try:
         from wsproxy.auth.negotiate import NegotiateAuthenticator
     except ImportError as error:
         raise config.error(path, "this takes the extra: pip install 'wsproxy[kerberos]'") from error
     assert method.keytab is not None, "checked"
     with config.at((*path, "keytab")):
-        return [
-            NegotiateAuthenticator(
-                keytab=method.keytab,
-                hostname=method.hostname,
-                realms=method.realms,
-                # Where an image without a writable root has a place to write.
-                replay_cache=Path(tempfile.gettempdir(), f"wsproxy-{os.getuid()}.rcache2"),
-            )
-        ]
+        authenticator = NegotiateAuthenticator(
+            keytab=method.keytab,
+            hostname=method.hostname,
+            realms=method.realms,
+            # Where an image without a writable root has a place to write.
+            replay_cache=Path(tempfile.gettempdir(), f"wsproxy-{os.getuid()}.rcache2"),
+        )
+    return _Made([authenticator])
 
 
 def _warn(warnings: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import ssl
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from wsproxy.config.interception import Interception as Settings
 from wsproxy.config.load import Config
+from wsproxy.config.parts import Parts, files_in
 from wsproxy.config.problems import KeyPath
 from wsproxy.net.tls import upstream_context
 from wsproxy.policy.hosts import HostPatterns, compile_hosts
@@ -29,11 +31,14 @@ log = logging.getLogger("wsproxy")
 _SECTION = "interception"
 
 
-def build_looking(config: Config, *, peek: bool, clock: Callable[[], float]) -> Looking:
+def build_looking(
+    config: Config, parts: Parts, *, peek: bool, clock: Callable[[], float]
+) -> Looking:
     """What is looked at in tunnels.
 
     Args:
         config: loaded.
+        parts: what has not changed keeps the certificates it made.
         peek: whether rules ask what first octets are.
         clock: wall clock, in seconds since 1970.
 
@@ -46,12 +51,17 @@ def build_looking(config: Config, *, peek: bool, clock: Callable[[], float]) -> 
         for rule in settings.policy.rules
         if rule.tls != "passthrough" and rule.action == "allow"
     }
-    section = settings.interception
+    section, interception = settings.interception, None
+    if section is not None:
+        everything = section, settings.timeouts.tls_handshake
+        make = functools.partial(_build, config, section, clock)
+        files = [file for file in files_in(section) if file != section.key_log]
+        interception = parts.take("interception", everything, make, files=files)
     return Looking(
         everywhere=peek,
         always=always,
         sniff_s=settings.timeouts.sniff,
-        interception=None if section is None else _build(config, section, clock),
+        interception=interception,
     )
 
 

@@ -7,6 +7,7 @@ Nothing here does I/O, reads a clock or knows a wire format.  Parsing lives in
 from __future__ import annotations
 
 import enum
+import math
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
@@ -57,6 +58,8 @@ class CloseReason(enum.Enum):
     """Another deadline: head, body, connect, response."""
     POLICY = "policy"
     """A message rule closed it."""
+    REVOKED = "revoked"
+    """It was allowed, and is so no more: other rules, a user who is gone, credentials that expired."""
     REFUSED = "refused"
     """We answered with a refusal."""
     PROTOCOL = "protocol"
@@ -198,10 +201,17 @@ class Identity:
     Attributes:
         user: name as in the users file.
         groups: names of the groups the user is in.
+        method: what proved it; the name of a type of method in the configuration.
+        mark: a number for what it was proven against, such as a password's hash: where that is
+            another one now, nothing is proven any more.  Means nothing outside this process.
+        expires_at: from when the proof is worth nothing, in seconds since 1970.
     """
 
     user: str
     groups: frozenset[str] = frozenset()
+    method: str = field(default="", compare=False)
+    mark: int = field(default=0, compare=False, repr=False)
+    expires_at: float = field(default=math.inf, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,7 @@ from wsproxy.auth.bearer import (
     DEFAULT_ALGORITHMS,
     MAX_TOKEN_BYTES,
     BearerAuthenticator,
-    TokenIdentity,
     TokenRules,
-    expiry_of,
     sniff_token,
 )
 from wsproxy.auth.jwks import JwkSet, JwkSource, parse_jwks
@@ -182,13 +180,17 @@ async def test_a_token_of_any_usual_algorithm_proves_user_and_groups(
 ) -> None:
     identity = await authenticator.authenticate(Proof(token(key, alg)))
     assert (identity.user, identity.groups) == ("alice", {"desk", "ops"})
-    assert identity == TokenIdentity("alice", ALICE.groups, expires_at=0.0)
-    assert expiry_of(identity) == NOW + 660
+    assert (identity.method, identity.expires_at) == ("bearer", NOW + 660)
 
 
-def test_other_identities_do_not_expire() -> None:
-    assert expiry_of(ALICE) is None
-    assert expiry_of(None) is None
+async def test_a_token_that_was_taken_by_other_rules_proves_nothing(
+    authenticator: BearerAuthenticator, site: Site, wall_clock: WallClock
+) -> None:
+    identity = await authenticator.authenticate(Proof(token()))
+    assert authenticator.review(identity) is identity
+    assert authenticator_of(site, wall_clock).review(identity) is identity
+    assert authenticator_of(site, wall_clock, audiences=None).review(identity) is None
+    assert authenticator.review(ALICE) is None
 
 
 @pytest.mark.parametrize(
@@ -479,7 +481,7 @@ async def test_no_answer_outlives_its_token(
     wall_clock.now = NOW + 89
     assert authenticator.authenticate_nowait(Proof(short)) is identity
     wall_clock.now = NOW + 90
-    assert expiry_of(identity) == wall_clock.now
+    assert identity.expires_at == wall_clock.now
     with pytest.raises(AuthRequired) as caught:
         authenticator.authenticate_nowait(Proof(short))
     assert caught.value.detail == "the token has expired"
@@ -678,7 +680,7 @@ def test_whatever_is_signed_is_refused_or_proves_a_name(
     signed = sign({"kid": "ed", **header, "alg": "EdDSA"}, {**claims(), **said}, key=ED)
     identity = trio.run(_outcome, signed)
     if identity is not None:
-        assert isinstance(identity, TokenIdentity)
+        assert isinstance(identity, Identity)
         assert NOW < identity.expires_at < 2**54
         for name in [identity.user, *identity.groups]:
             assert name == name.strip() != ""

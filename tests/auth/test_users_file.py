@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wsproxy.auth import passwords, users_file
-from wsproxy.auth.users_file import load_users, name_problem, parse_users, set_user
+from wsproxy.auth.users_file import load_users, name_problem, parse_users, same_user, set_user
 from wsproxy.errors import ConfigError
 from wsproxy.model import Identity
 
@@ -276,3 +277,14 @@ def test_any_bytes_are_read_or_refused_as_a_config_error(data: bytes) -> None:
 )
 def test_names_that_the_file_or_the_rfc_cannot_hold(name: str, problem: str | None) -> None:
     assert name_problem(name) == problem
+
+
+def test_who_has_another_password_or_is_gone_is_somebody_else() -> None:
+    before = parse_users(f"alice:{BCRYPT}:desk\nbob:{BCRYPT}\n".encode(), "f").by_name
+    after = parse_users(f"alice:{BCRYPT}:ops\nbob:{OTHER_BCRYPT}\n".encode(), "f").by_name
+    alice = same_user(after, before["alice"].identity)
+    assert alice is not None
+    assert alice.groups == {"ops"}
+    assert same_user(after, before["bob"].identity) is None
+    assert same_user({}, before["alice"].identity) is None
+    assert same_user(after, replace(before["alice"].identity, method="digest")) is None

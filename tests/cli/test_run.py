@@ -10,21 +10,22 @@ from pathlib import Path
 import pytest
 
 from tests.support.proxy_process import OPEN_TO_LOOPBACK, PROJECT_ROOT, start_proxy
-from wsproxy import app
 from wsproxy.cli import main
 from wsproxy.config.load import Config
 
 
 class Served:
-    """Stands in for `app.serve`: notes what it was given, and announces."""
+    """Stands in for `serve`: notes what it was given, and announces."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *urls: str) -> None:
         self.configs: list[Config] = []
         self._urls = list(urls)
-        monkeypatch.setattr(app, "serve", self)
+        monkeypatch.setattr(sys.modules["wsproxy.cli.run"], "serve", self)
 
-    def __call__(self, config: Config, announce: object) -> None:
+    def __call__(self, config: Config, announce: object, *, reread: object) -> None:
         assert callable(announce)
+        assert callable(reread)
+        assert reread().settings == config.settings
         self.configs.append(config)
         announce(self._urls)
 

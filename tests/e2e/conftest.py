@@ -30,8 +30,7 @@ inspection: {{capture: {{directory: captures, payload: 64KiB}}}}
 policy:
   default: deny
   private_networks: [{{hosts: [127.0.0.1, localhost], networks: [127.0.0.0/8, "::1/128"]}}]
-  rules:
-    - {{name: here, when: {{hosts: [127.0.0.1, localhost]}}, action: allow, tls: intercept, websocket: log}}
+  rules: [{{name: here, when: {{hosts: [127.0.0.1, localhost]}}, action: allow, tls: intercept, websocket: log}}]
 interception:
   ca_certificate: {ca}/ca.pem
   ca_key: {ca}/ca.key

@@ -499,3 +499,20 @@ async def test_an_engine_that_does_not_run_starts_no_relay() -> None:
         assert (near.fileno(), far.fileno()) == (-1, -1)
         client.close()
         upstream.close()
+
+
+async def test_a_relay_that_was_started_can_be_ended_once(engine: Engine) -> None:
+    near, client = tcp_pair()
+    far, upstream = tcp_pair()
+    ends: list[RelaySummary] = []
+    relay = engine.start(near, far, FOREVER, ends.append, early_up=b"early")
+    assert await receive(upstream, 5) == b"early"
+    relay.cut(CloseReason.REVOKED)
+    assert await receive_all(client) == b""
+    assert await receive_all(upstream) == b""
+    with trio.fail_after(5):
+        await engine.wait_empty()
+    relay.cut(CloseReason.DRAINED)
+    assert ends == [RelaySummary(5, 0, Side.PROXY, CloseReason.REVOKED)]
+    client.close()
+    upstream.close()

@@ -15,6 +15,7 @@ from wsproxy.errors import ConnectTimeout, ResolveTimeout
 from wsproxy.model import CloseReason, Peer
 from wsproxy.observe.exchange import Exchange
 from wsproxy.proxy.open_tunnel import OpenTunnel, begin_tunnel
+from wsproxy.proxy.runtime import Live
 
 CONNECT = b"CONNECT origin.test:443 HTTP/1.1\r\nHost: origin.test:443\r\n\r\n"
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -162,7 +163,7 @@ async def test_a_tunnel_that_is_cut_while_stopping_is_recorded_as_drained(door: 
     peer = Peer(ip_address("127.0.0.1"), 1)
     door.runtime.occupancy.enter(peer.address)
     exchange = Exchange(peer, trio.current_time())
-    begin_tunnel(OpenTunnel(near, far, exchange), door.runtime)
+    begin_tunnel(OpenTunnel(near, far, exchange), Live(door.runtime))
     assert door.runtime.occupancy.open == 1
     door.runtime.engine.end_all(CloseReason.DRAINED)
     assert door.runtime.occupancy.open == 0
@@ -192,7 +193,7 @@ async def test_a_fault_of_the_engine_is_recorded_as_ours(door: Door) -> None:
     door.runtime.occupancy.enter(peer.address)
     exchange = Exchange(peer, trio.current_time())
     with pytest.raises((OSError, ValueError)):
-        begin_tunnel(OpenTunnel(near, far, exchange), door.runtime)
+        begin_tunnel(OpenTunnel(near, far, exchange), Live(door.runtime))
     assert (near.fileno(), door.runtime.occupancy.open) == (-1, 0)
     client.close()
     target.close()

@@ -24,7 +24,7 @@ from wsproxy.net.listen import Handler, accept_loop, bind
 from wsproxy.observe.exchange import Exchange
 from wsproxy.observe.records import format_json
 from wsproxy.proxy.express import express
-from wsproxy.proxy.runtime import Runtime
+from wsproxy.proxy.runtime import Live, Runtime
 
 LOOPBACK = ip_address("127.0.0.1")
 OPEN = "policy: {default: allow, private_networks: [{hosts: ['*'], networks: [127.0.0.0/8]}]}\n"
@@ -51,7 +51,7 @@ class Lane:
         self.records.append(json.loads(format_json(event, exchange, 0.0, trio.current_time())))
 
     def look(self, sock: socket.socket, peer: Peer) -> Handler | None:
-        handler = express(sock, peer, runtime=self.runtime)
+        handler = express(sock, peer, live=Live(self.runtime))
         self.left += handler is not None
         return handler
 
@@ -192,7 +192,7 @@ def test_a_connection_that_broke_at_once_is_left_to_a_session(tmp_path: Path) ->
     (tmp_path / "wsproxy.yaml").write_text(OPEN)
     runtime = build(load(tmp_path / "wsproxy.yaml"))
     near = socket.socket()
-    handler = express(near, Peer(LOOPBACK, 1), runtime=runtime)
+    handler = express(near, Peer(LOOPBACK, 1), live=Live(runtime))
     near.close()
     assert isinstance(handler, functools.partial)
     assert handler.keywords["begun"].octets == b""

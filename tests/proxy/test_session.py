@@ -17,6 +17,7 @@ from wsproxy.observe.exchange import Exchange
 from wsproxy.proxy import session as session_module
 from wsproxy.proxy.pages import Page
 from wsproxy.proxy.route import Route
+from wsproxy.proxy.runtime import Live
 from wsproxy.proxy.session import Session
 
 TARGET = Target("http", Host("origin.test"), 80, b"/")
@@ -32,7 +33,7 @@ class Ends:
         tune(near)
         self.client = Wire(far)
         self.peer = Peer(ip_address("192.0.2.1"), 5000)
-        self.session = Session(ClientChannel(TcpStream(near)), self.peer, door.runtime)
+        self.session = Session(ClientChannel(TcpStream(near)), self.peer, Live(door.runtime))
         self.exchange = Exchange(self.peer, trio.current_time())
 
     async def reads(self, data: bytes) -> ProxyRequest:

@@ -37,7 +37,7 @@ from wsproxy.observe.exchange import Exchange
 from wsproxy.observe.records import format_json
 from wsproxy.proxy import route
 from wsproxy.proxy.http import serve
-from wsproxy.proxy.runtime import Runtime
+from wsproxy.proxy.runtime import Live, Runtime
 
 __all__ = ["ORIGIN", "VIA", "Door", "credentials", "open_door", "write_users"]
 
@@ -68,7 +68,7 @@ class Door:
     """A serving proxy.
 
     Attributes:
-        runtime: what it was built from.
+        live: what it serves with.
         network: what it sees of the world.
         origin: the host behind http://origin.test.
         all_records: (event, record) in order.
@@ -83,12 +83,28 @@ class Door:
         self._clients: list[Wire] = []
         self.open = 0
         self.accepted = 0
-        self.runtime = replace(
-            runtime,
-            gate=replace(runtime.gate, resolver=network),
-            via=VIA,
-            log=self._log,
-        )
+        self.live = Live(self._adapt(runtime))
+
+    @property
+    def runtime(self) -> Runtime:
+        """What it is built from now."""
+        return self.live.runtime
+
+    @runtime.setter
+    def runtime(self, runtime: Runtime) -> None:
+        self.live.runtime = runtime
+
+    def _adapt(self, runtime: Runtime) -> Runtime:
+        gate = replace(runtime.gate, resolver=self.network)
+        return replace(runtime, gate=gate, via=VIA, log=self._log)
+
+    async def reload(self, folder: Path, config: str) -> int:
+        """Puts another configuration in place, and decides again; how many ended."""
+        file = folder / "wsproxy.yaml"
+        file.write_text(config)
+        new = build(load(file), earlier=self.runtime)
+        self.live.runtime = self._adapt(new.succeed(self.runtime))
+        return await self.runtime.standing.review(self.runtime.gate)
 
     def _log(self, event: str, exchange: Exchange) -> None:
         line = format_json(event, exchange, 0.0, trio.current_time())
@@ -104,7 +120,7 @@ class Door:
         self.open += 1
         self.accepted += 1
         try:
-            await serve(sock, peer, runtime=self.runtime)
+            await serve(sock, peer, live=self.live)
         finally:
             self.open -= 1
             self._tell()

@@ -35,7 +35,7 @@ from wsproxy.policy.paths import readings
 PROJECT = Path(__file__).parents[2]
 ROOMS = sorted(path.stem for path in (PROJECT / "wsproxy").iterdir() if path.stem[0] != "_")
 CODE = re.compile(rf"(?:{'|'.join(ROOMS)})(?:\.\w+)+")
-TEST = re.compile(r"([\w/]+/test_\w+\.py)::(test_\w+)(?:\[([^]]+)\])?")
+TEST = re.compile(r"((?:[\w/]+/)?test_\w+\.py)::(test_\w+)(?:\[([^]]+)\])?")
 UNITS = {"": 1, " KiB": 1024, " MiB": 1024**2, " s": 1, " ms": 0.001}
 UNTIL_NEXT_HEADING = re.compile(r"^## ", re.M)
 

@@ -59,5 +59,13 @@ class Authenticator(Protocol):
         """
         ...
 
+    def review(self, identity: Identity) -> Identity | None:
+        """What is known now of one whom a method of this kind, maybe not this very one, let in.
+
+        None where that proof would not do here any more, or was another method's.  When
+        it expires is looked at elsewhere.
+        """
+        ...
+
 
 _guard: type[Authenticator] = BasicAuthenticator

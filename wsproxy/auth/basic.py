@@ -30,7 +30,7 @@ from functools import partial
 from wsproxy.auth import passwords
 from wsproxy.auth.cache import ExpiringCache
 from wsproxy.auth.proof import Proof
-from wsproxy.auth.users_file import Users
+from wsproxy.auth.users_file import Users, same_user
 from wsproxy.auth.verification import Verifications, VerificationStatistics
 from wsproxy.errors import AuthRequired
 from wsproxy.model import Identity
@@ -190,6 +190,10 @@ class BasicAuthenticator(RememberedAnswers):
             raise AuthRequired(_WRONG)
         self._good.put(digest, user.identity, now=now)
         return user.identity
+
+    def review(self, identity: Identity) -> Identity | None:
+        """See `wsproxy.auth.Authenticator`."""
+        return same_user(self._users.by_name, identity)
 
 
 def parse_authorization(value: bytes) -> tuple[str, bytes]:

@@ -28,7 +28,7 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeGuard
 
 from joserfc import jws
@@ -46,9 +46,7 @@ __all__ = [
     "DEFAULT_ALGORITHMS",
     "MAX_TOKEN_BYTES",
     "BearerAuthenticator",
-    "TokenIdentity",
     "TokenRules",
-    "expiry_of",
     "sniff_token",
 ]
 
@@ -79,17 +77,6 @@ _NO_JWT = "the token is no signed JWT"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 Claims = dict[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenIdentity(Identity):
-    """Who is asking, as proven by a token; what was granted ends with it.
-
-    Attributes:
-        expires_at: wall-clock seconds from which the token is refused: its ``exp`` and the skew.
-    """
-
-    expires_at: float = field(kw_only=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +126,7 @@ class BearerAuthenticator:
         self._registry = _Registry(algorithms=rules.algorithms)
         self._wall_clock = wall_clock
         self._secret = secrets.token_bytes(32)
-        self._good: ExpiringCache[TokenIdentity] = ExpiringCache(
+        self._good: ExpiringCache[Identity] = ExpiringCache(
             max_entries=_GOOD_ENTRIES, lifetime_s=_GOOD_FOR_S
         )
 
@@ -177,7 +164,7 @@ class BearerAuthenticator:
     async def authenticate(self, proof: Proof) -> Identity:
         """Whose token `proof` brings; without a checkpoint unless keys must be waited for.
 
-        Cancellation leaves nothing behind.  The identity is a `TokenIdentity`.
+        Cancellation leaves nothing behind.  The identity expires as the token does, skew included.
 
         Raises:
             AuthRequired: it is no token, or one that is not accepted; holds no part of it.
@@ -211,7 +198,12 @@ class BearerAuthenticator:
         """
         return _of_user(await self._identify(password, now), user)
 
-    async def _identify(self, token: bytes, now: float) -> TokenIdentity:
+    def review(self, identity: Identity) -> Identity | None:
+        """A token that was taken by other rules proves nothing; see `wsproxy.auth.Authenticator`."""
+        ours = identity.method == "bearer" and identity.mark == hash(self._rules)
+        return identity if ours else None
+
+    async def _identify(self, token: bytes, now: float) -> Identity:
         header, claims = _split(token)
         if (identity := self._recall(token, now)) is not None:
             return identity
@@ -236,7 +228,7 @@ class BearerAuthenticator:
         # With the generation in it, answers that other keys gave are never found again.
         return hmac.digest(self._secret, b"%d %b" % (self._keys.generation, token), "sha256")
 
-    def _recall(self, token: bytes, now: float) -> TokenIdentity | None:
+    def _recall(self, token: bytes, now: float) -> Identity | None:
         identity = self._good.get(self._digest(token), now=now)
         if identity is not None and self._wall_clock() >= identity.expires_at:
             raise AuthRequired(_EXPIRED)
@@ -257,11 +249,6 @@ class _Registry(jws.JWSRegistry):
         if name not in (self.allowed or ()):
             raise UnsupportedAlgorithmError
         return self.algorithms[name]
-
-
-def expiry_of(identity: Identity | None) -> float | None:
-    """Wall-clock seconds at which what was granted to `identity` ends; None for never."""
-    return identity.expires_at if isinstance(identity, TokenIdentity) else None
 
 
 def sniff_token(password: bytes) -> bool:
@@ -306,7 +293,7 @@ def _read_header(segment: bytes, algorithms: frozenset[str]) -> tuple[str, str |
     return algorithm, kid
 
 
-def _read_claims(claims: Claims | None, rules: TokenRules, *, now: float) -> TokenIdentity:
+def _read_claims(claims: Claims | None, rules: TokenRules, *, now: float) -> Identity:
     """What `claims`, which are the issuer's own, prove at the wall-clock time `now`."""
     if claims is None:
         raise AuthRequired("the token holds no claims")
@@ -322,7 +309,7 @@ def _read_claims(claims: Claims | None, rules: TokenRules, *, now: float) -> Tok
     if not _is_name(user):
         raise AuthRequired("the token names no user")
     groups = _read_groups(claims, rules.groups_claim)
-    return TokenIdentity(user, groups, expires_at=expires_at)
+    return Identity(user, groups, method="bearer", mark=hash(rules), expires_at=expires_at)
 
 
 def _check_times(claims: Claims, *, now: float, skew_s: float) -> float:
@@ -386,7 +373,7 @@ def _is_name(value: object) -> TypeGuard[str]:
     )
 
 
-def _of_user(identity: TokenIdentity, user: str) -> TokenIdentity:
+def _of_user(identity: Identity, user: str) -> Identity:
     if user not in ("", identity.user):
         raise AuthRequired("the token is another user's")
     return identity

@@ -52,6 +52,7 @@ from urllib.parse import unquote_to_bytes
 
 from wsproxy.auth.digest_users import ALGORITHMS, DigestUsers, realm_problem
 from wsproxy.auth.proof import Proof
+from wsproxy.auth.users_file import same_user
 from wsproxy.errors import AuthRequired
 from wsproxy.model import Identity
 
@@ -211,13 +212,12 @@ class DigestAuthenticator:
         return user.identity
 
     async def authenticate(self, proof: Proof) -> Identity:
-        """The same as `authenticate_nowait`; no checkpoint.
-
-        Raises:
-            AuthRequired: they are malformed, for something else, or wrong.
-            DigestStale: they are right, but the nonce is old, used up or unknown.
-        """
+        """The same as `authenticate_nowait`; no checkpoint."""
         return self.authenticate_nowait(proof)
+
+    def review(self, identity: Identity) -> Identity | None:
+        """See `wsproxy.auth.Authenticator`."""
+        return same_user(self._users.by_name, identity)
 
 
 class Nonces:

@@ -266,7 +266,9 @@ def _parse_line(text: str, *, file: str, line: int) -> tuple[str, DigestUser]:
             raise refuse(problem, group_column)
         groups.append(group.strip(" \t"))
         group_column += len(group) + 1
-    return realm, DigestUser(Identity(name, frozenset(groups)), hashes)
+    mark = hash(frozenset(hashes.items()))
+    identity = Identity(name, frozenset(groups), method="digest", mark=mark)
+    return realm, DigestUser(identity, hashes)
 
 
 def _is_hash(text: str, algorithm: str) -> bool:

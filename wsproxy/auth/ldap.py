@@ -77,7 +77,13 @@ log = logging.getLogger("wsproxy")
 
 
 class Directory(Protocol):
-    """Tells whose a name and password are."""
+    """Tells whose a name and password are.
+
+    Attributes:
+        mark: of the identities it knows; another one for another directory.
+    """
+
+    mark: int
 
     async def verify(self, name: str, password: bytes) -> Identity | None:
         """Who that is; None: nobody.
@@ -141,6 +147,7 @@ class LdapBackend:
 
     def __init__(self, settings: LdapSettings, *, connect: Connect | None = None) -> None:
         self._settings = settings
+        self.mark = hash((settings.urls, settings.base, settings.user_filter, settings.user_dn))
         self._connect = connect or _connect
         self._servers = [_Server(parse_place(u), pool=settings.pool) for u in settings.urls]
         is_secure = settings.start_tls or any(one.place.tls for one in self._servers)
@@ -232,7 +239,8 @@ class LdapBackend:
         if entry is None:
             entry = await self._read(link, dn)
         user = self._spelling(entry)
-        return Identity(user, await self._groups(link, entry, user))
+        groups = await self._groups(link, entry, user)
+        return Identity(user, groups, method="ldap", mark=self.mark)
 
     async def _become_service(self, link: Link) -> None:
         settings = self._settings
@@ -337,6 +345,11 @@ class LdapAuthenticator(RememberedAnswers):
         if isinstance(answer, AuthRequired):
             self._bad.put(digest, answer.detail, now=proof.now)
         raise answer
+
+    def review(self, identity: Identity) -> Identity | None:
+        """Without a password nobody can be asked again; see `wsproxy.auth.Authenticator`."""
+        ours = identity.method == "ldap" and identity.mark == self._directory.mark
+        return identity if ours else None
 
     async def _verify_once(
         self, digest: bytes, name: str, password: bytes

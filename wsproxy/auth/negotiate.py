@@ -193,13 +193,12 @@ class NegotiateAuthenticator:
         self._pending = 0
 
     def challenges(self, now: float, *, stale: bool = False) -> list[bytes]:
-        """The value of the ``Proxy-Authenticate`` field: there is nothing to say but the name.
-
-        Args:
-            now: seconds, monotonic.
-            stale: of no use here.
-        """
+        """The value of the ``Proxy-Authenticate`` field: there is nothing to say but the name."""
         return [b"Negotiate"]
+
+    def review(self, identity: Identity) -> Identity | None:
+        """Nobody can be asked whether a ticket would still be given; see `wsproxy.auth.Authenticator`."""
+        return identity if identity.method == "negotiate" else None
 
     def authenticate_nowait(self, proof: Proof) -> Identity | None:
         """None: every token is work for `authenticate`.
@@ -365,7 +364,7 @@ def identity_of(
         raise AuthRequired("the Kerberos ticket is an anonymous one")
     if realm not in realms:
         raise AuthRequired("users of this Kerberos realm are not let in")
-    return Identity(name if realm in strip_realms else text)
+    return Identity(name if realm in strip_realms else text, method="negotiate")
 
 
 def _parse_or_end(proof: Proof) -> bytes:

@@ -44,6 +44,10 @@ class TokenPasswords:
         user, token = _read(proof)
         return await self._bearer.authenticate_password(token, user=user, now=proof.now)
 
+    def review(self, identity: Identity) -> Identity | None:
+        """See `wsproxy.auth.Authenticator`."""
+        return self._bearer.review(identity)
+
 
 def _read(proof: Proof) -> tuple[str, bytes]:
     user, password = parse_basic(proof.credentials, max_bytes=MAX_CREDENTIALS_BYTES)

@@ -21,6 +21,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from wsproxy.auth import passwords
 from wsproxy.errors import ConfigError
@@ -62,6 +63,15 @@ class User:
     hashed: str = field(repr=False)
 
 
+class AnyUser(Protocol):
+    """One user of a file, whatever else it says of them."""
+
+    @property
+    def identity(self) -> Identity:
+        """Name and groups, marked with the hash of the password."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Users:
     """Everyone in one users file, as it was when it was read.
@@ -92,6 +102,15 @@ class Edit:
     content: bytes = field(repr=False)
     was_there: bool
     groups: bytes
+
+
+def same_user(by_name: Mapping[str, AnyUser], identity: Identity) -> Identity | None:
+    """Who `identity` is now; None when the user is gone, or the password another one."""
+    user = by_name.get(identity.user)
+    if user is None:
+        return None
+    now = user.identity
+    return now if (now.method, now.mark) == (identity.method, identity.mark) else None
 
 
 def load_users(path: str | os.PathLike[str]) -> Users:
@@ -264,7 +283,8 @@ def _parse_line(text: str, *, file: str, line: int) -> User:
             raise refuse(problem, group_column)
         groups.append(group.strip(" \t"))
         group_column += len(group) + 1
-    return User(Identity(name, frozenset(groups)), parts[1])
+    identity = Identity(name, frozenset(groups), method="basic", mark=hash(parts[1]))
+    return User(identity, parts[1])
 
 
 def _hash_problem(hashed: str, *, name: str, file: str) -> str | None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from wsproxy import app
-from wsproxy.config.load import default, load, override_listen
+from wsproxy.app_serve import serve
+from wsproxy.config.load import Config, default, load, override_listen
 
 __all__ = ["run"]
 
@@ -27,14 +27,17 @@ __all__ = ["run"]
 @click.option("--listen", metavar="HOST:PORT", help="Listen here instead of where the file says.")
 def run(file: Path | None, listen: str | None) -> None:
     """Run the proxy until SIGTERM or Ctrl-C."""
-    config = load(file) if file else default()
-    if listen:
-        config = override_listen(config, listen)
+
+    def read() -> Config:
+        config = load(file) if file else default()
+        return override_listen(config, listen) if listen else config
+
+    config = read()
     level = config.settings.logs.level.upper()
     logging.basicConfig(
         stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(message)s"
     )
-    app.serve(config, _announce)
+    serve(config, _announce, reread=read)
 
 
 def _announce(urls: list[str]) -> None:

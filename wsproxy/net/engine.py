@@ -24,7 +24,15 @@ from wsproxy.net.tls_socket import Endpoint
 if TYPE_CHECKING:
     from wsproxy.net.filter import Inspection
 
-__all__ = ["Engine", "EngineStatistics", "OnEnd", "RelayLimits", "RelaySummary", "best_engine"]
+__all__ = [
+    "Engine",
+    "EngineStatistics",
+    "OnEnd",
+    "Relay",
+    "RelayLimits",
+    "RelaySummary",
+    "best_engine",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,13 @@ class RelaySummary(NamedTuple):
 
 OnEnd = Callable[[RelaySummary], None]
 """What to do when a relay is over."""
+
+
+class Relay(Protocol):
+    """A relay that was started, for whoever may have to end it."""
+
+    def cut(self, reason: CloseReason) -> None:
+        """End it now, as `Engine.end_all` ends all; nothing happens when it is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +138,7 @@ class Engine(Protocol):
         early_up: bytes = b"",
         early_down: bytes = b"",
         inspection: Inspection | None = None,
-    ) -> None:
+    ) -> Relay:
         """Join two sockets like `relay`, without a task: `on_end` gets the summary when it is over.
 
         Takes ownership as `relay` does, also when it raises.

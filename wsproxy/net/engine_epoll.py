@@ -146,10 +146,10 @@ class EpollEngine:
         early_up: bytes = b"",
         early_down: bytes = b"",
         inspection: Inspection | None = None,
-    ) -> None:
+    ) -> Tunnel:
         """Join two sockets without a task; see `wsproxy.net.engine.Engine.start`."""
         early = early_up, early_down
-        self._begin(client, upstream, limits, on_end, early=early, inspection=inspection)
+        return self._begin(client, upstream, limits, on_end, early=early, inspection=inspection)
 
     async def wait_empty(self) -> None:
         """Return when no relay is left."""
@@ -160,10 +160,8 @@ class EpollEngine:
 
     def end_all(self, reason: CloseReason) -> None:
         """End every relay now; see `wsproxy.net.engine.Engine.end_all`."""
-        now = trio.current_time()
         for tunnel in list(self._tunnels):
-            if tunnel.live:
-                self._cut(tunnel, reason, now)
+            tunnel.cut(reason)
 
     def statistics(self) -> EngineStatistics:
         """Count relays and bytes."""
@@ -255,7 +253,7 @@ class EpollEngine:
         held = early if inspection is None else _NOTHING
         up = Pump(client, upstream, room=self._room, early=held[0], now=now)
         down = Pump(upstream, client, room=self._room, early=held[1], now=now)
-        tunnel = Tunnel(up, down, limits, on_end)
+        tunnel = Tunnel(up, down, limits, on_end, self)
         if inspection is not None:
             attach(inspection, (up, down), early, functools.partial(self._wake, tunnel))
         try:
@@ -316,8 +314,9 @@ class EpollEngine:
         side = Side.CLIENT if pump is tunnel.up else Side.UPSTREAM
         self._finish(tunnel, side, CloseReason.RESET)
 
-    def _cut(self, tunnel: Tunnel, reason: CloseReason, now: float) -> None:
-        """End a relay ourselves; what is pending is tried once."""
+    def cut(self, tunnel: Tunnel, reason: CloseReason) -> None:
+        """End a live relay ourselves; what is pending is tried once."""
+        now = trio.current_time()
         for pump in (tunnel.up, tunnel.down):
             if not pump.ended:
                 pump.step(now)
@@ -389,9 +388,9 @@ class EpollEngine:
             if not tunnel.live:
                 continue
             if tunnel.idle_at() <= now:
-                self._cut(tunnel, CloseReason.IDLE, now)
+                self.cut(tunnel, CloseReason.IDLE)
             elif tunnel.lifetime_at <= now:
-                self._cut(tunnel, CloseReason.LIFETIME, now)
+                self.cut(tunnel, CloseReason.LIFETIME)
             else:
                 next_look = min(next_look, tunnel.look_at())
         return next_look

@@ -25,7 +25,10 @@ _LOOK_S = 0.5
 
 
 class _Tunnel:
-    """One relay: two pumps, the scope their tasks run in, and how it ended."""
+    """One relay: two pumps, the scope their tasks run in, and how it ended.
+
+    See `wsproxy.net.engine.Relay`.
+    """
 
     __slots__ = (
         "broken",
@@ -49,6 +52,14 @@ class _Tunnel:
         self.first_end: Side | None = None
         self.end: tuple[Side, CloseReason] | None = None
         self.broken: Pump | None = None
+
+    def cut(self, reason: CloseReason) -> None:
+        """End it ourselves, unless it is over; what is pending is tried once."""
+        if self.end is None:
+            for pump in (self.up, self.down):
+                if not pump.ended:
+                    pump.step(trio.current_time())
+            self.finish(Side.PROXY, reason)
 
     def wake(self, pump: Pump) -> None:
         """Have a pump stepped that waits."""
@@ -94,15 +105,23 @@ class TrioEngine:
         *,
         early_up: bytes = b"",
         early_down: bytes = b"",
-        inspection: Inspection | None = None,
     ) -> RelaySummary:
         """Join two sockets until it is over; see `wsproxy.net.engine.Engine.relay`."""
+        return await self._run(self._begin(client, upstream, limits, (early_up, early_down)))
+
+    def _begin(
+        self,
+        client: Endpoint,
+        upstream: Endpoint,
+        limits: RelayLimits,
+        early: tuple[bytes, bytes],
+        inspection: Inspection | None = None,
+    ) -> _Tunnel:
         if self._nursery is None:
             client.close()
             upstream.close()
             raise RuntimeError("the relay engine is not running")
         now = trio.current_time()
-        early = early_up, early_down
         held = early if inspection is None else (b"", b"")
         up = Pump(client, upstream, room=self._room, early=held[0], now=now)
         down = Pump(upstream, client, room=self._room, early=held[1], now=now)
@@ -110,6 +129,9 @@ class TrioEngine:
         if inspection is not None:
             attach(inspection, (up, down), early, tunnel.wake)
         self._tunnels.add(tunnel)
+        return tunnel
+
+    async def _run(self, tunnel: _Tunnel) -> RelaySummary:
         try:
             await _move(tunnel)
             if tunnel.broken is not None:
@@ -135,28 +157,20 @@ class TrioEngine:
         early_up: bytes = b"",
         early_down: bytes = b"",
         inspection: Inspection | None = None,
-    ) -> None:
+    ) -> _Tunnel:
         """Join two sockets, in tasks of this engine's own; see `wsproxy.net.engine.Engine.start`."""
+        tunnel = self._begin(client, upstream, limits, (early_up, early_down), inspection)
 
         async def run_relay() -> None:
             summary = RelaySummary(0, 0, Side.PROXY, CloseReason.DRAINED)
             try:
-                summary = await self.relay(
-                    client,
-                    upstream,
-                    limits,
-                    early_up=early_up,
-                    early_down=early_down,
-                    inspection=inspection,
-                )
+                summary = await self._run(tunnel)
             finally:
                 on_end(summary)
 
-        if self._nursery is None:
-            client.close()
-            upstream.close()
-            raise RuntimeError("the relay engine is not running")
+        assert self._nursery is not None
         self._nursery.start_soon(run_relay)
+        return tunnel
 
     async def wait_empty(self) -> None:
         """Return when no relay is left."""
@@ -168,8 +182,7 @@ class TrioEngine:
     def end_all(self, reason: CloseReason) -> None:
         """End every relay now; see `wsproxy.net.engine.Engine.end_all`."""
         for tunnel in self._tunnels:
-            if tunnel.end is None:
-                _cut(tunnel, reason)
+            tunnel.cut(reason)
 
     def statistics(self) -> EngineStatistics:
         """Count relays and bytes."""
@@ -235,14 +248,6 @@ def _break(tunnel: _Tunnel, pump: Pump) -> None:
     tunnel.finish(tunnel.side(pump), CloseReason.RESET)
 
 
-def _cut(tunnel: _Tunnel, reason: CloseReason) -> None:
-    """End a relay ourselves; what is pending is tried once."""
-    for pump in (tunnel.up, tunnel.down):
-        if not pump.ended:
-            pump.step(trio.current_time())
-    tunnel.finish(Side.PROXY, reason)
-
-
 async def _watch(tunnel: _Tunnel) -> None:
     while True:
         for pump in (tunnel.up, tunnel.down):
@@ -255,9 +260,9 @@ async def _watch(tunnel: _Tunnel) -> None:
         idle_at = moved_at + tunnel.limits.idle_timeout_s
         now = trio.current_time()
         if idle_at <= now:
-            return _cut(tunnel, CloseReason.IDLE)
+            return tunnel.cut(CloseReason.IDLE)
         if tunnel.lifetime_at <= now:
-            return _cut(tunnel, CloseReason.LIFETIME)
+            return tunnel.cut(CloseReason.LIFETIME)
         await trio.sleep_until(min(idle_at, tunnel.lifetime_at, now + _LOOK_S))
 
 

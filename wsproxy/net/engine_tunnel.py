@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Protocol
 
 import trio
 
@@ -24,10 +25,18 @@ _LOOK_AT_PAUSED_S = 1.0
 """How late it is noticed that a paused relay has ended, or is to go on earlier."""
 
 
+class Cutter(Protocol):
+    """Ends relays."""
+
+    def cut(self, tunnel: Tunnel, reason: CloseReason) -> None:
+        """End one that is live."""
+
+
 class Tunnel:
-    """One relay: two pumps and what ends them."""
+    """One relay: two pumps and what ends them; see `wsproxy.net.engine.Relay`."""
 
     __slots__ = (
+        "_cutter",
         "broken",
         "client_fd",
         "down",
@@ -41,8 +50,11 @@ class Tunnel:
         "upstream_fd",
     )
 
-    def __init__(self, up: Pump, down: Pump, limits: RelayLimits, on_end: OnEnd) -> None:
+    def __init__(
+        self, up: Pump, down: Pump, limits: RelayLimits, on_end: OnEnd, cutter: Cutter
+    ) -> None:
         now = up.moved_at
+        self._cutter = cutter
         self.up = up
         self.down = down
         self.on_end = on_end
@@ -54,6 +66,11 @@ class Tunnel:
         self.first_end: Side | None = None
         self.end: tuple[Side, CloseReason] | None = None
         self.broken: Pump | None = None
+
+    def cut(self, reason: CloseReason) -> None:
+        """End it, unless it is over."""
+        if self.live:
+            self._cutter.cut(self, reason)
 
     def idle_at(self) -> float:
         """When the idle time-out is due, unless a byte moves."""

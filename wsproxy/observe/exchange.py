@@ -65,6 +65,8 @@ class Exchange:
         tls: what was done with its TLS, and why.
         tunnel: id of the intercepted tunnel this was said in.
         upstream: name of the parent proxies it went through.
+        asked: what policy was asked about it, in order; its gate's own to read.
+        revoked: what would be answered now, of what was allowed and is so no more.
         counted_user: whose quota it holds a place of.
         counted_rule: the same of a rule.
         first_byte_ms: from the request's first octet to the answer's head.
@@ -98,6 +100,8 @@ class Exchange:
     tls: dict[str, object] | None = None
     tunnel: str | None = None
     upstream: str | None = None
+    asked: tuple[object, ...] = ()
+    revoked: WsproxyError | None = None
     counted_user: str | None = None
     counted_rule: str | None = None
     head_ms: float | None = None

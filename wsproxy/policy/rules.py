@@ -92,6 +92,11 @@ class Rules:
         object.__setattr__(self, "remaining", tuple(remaining))
 
     @property
+    def timed(self) -> bool:
+        """Whether the time of day may change a decision."""
+        return any("hours" in rule.when for rule in self.rules)
+
+    @property
     def peek(self) -> bool:
         """Whether what a tunnel's first octets are may change a decision."""
         return any(rule.peeks for rule in self.rules)

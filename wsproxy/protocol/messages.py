@@ -107,6 +107,11 @@ class MessageReader:
         return self._idle
 
     @property
+    def between_frames(self) -> bool:
+        """Whether a frame may be put into the stream here; a message may be half read (RFC 6455 §5.4)."""
+        return self._frame is None and not self._header and not self._over
+
+    @property
     def unfinished(self) -> Message | None:
         """What is there of a message whose last fragment has not come; None between messages."""
         if not self._opcode:

@@ -27,6 +27,7 @@ async def connect(
     """
     client = session.client
     route = await session.runtime.gate.admit(request, exchange, legs=session.legs)
+    session.confirm(exchange)
     session.runtime.quotas.enter(exchange)
     session.drop_upstream()
     begun = session.begun.take_attempt(route.addresses)
@@ -46,5 +47,5 @@ async def connect(
         upstream.detach(),
         exchange,
         early_up=early,
-        inspection=inspection_of(request, exchange, session.runtime),
+        inspection=inspection_of(request, exchange, session.live),
     )

@@ -24,13 +24,13 @@ from wsproxy.protocol.http1 import ServerConnection
 from wsproxy.proxy.connect import ESTABLISHED
 from wsproxy.proxy.http import serve
 from wsproxy.proxy.open_tunnel import OpenTunnel, begin_tunnel, inspection_of
-from wsproxy.proxy.runtime import Runtime
+from wsproxy.proxy.runtime import Live
 from wsproxy.proxy.session import Begun
 
 __all__ = ["express"]
 
 
-def express(sock: socket.socket, peer: Peer, *, runtime: Runtime) -> Handler | None:
+def express(sock: socket.socket, peer: Peer, *, live: Live) -> Handler | None:
     """Opens a tunnel for an accepted connection, if that can be done at once.
 
     Returns:
@@ -41,16 +41,17 @@ def express(sock: socket.socket, peer: Peer, *, runtime: Runtime) -> Handler | N
     except OSError:
         octets = b""
     begun = Begun(octets)
-    if octets.startswith(b"CONNECT ") and not runtime.drain.draining:
-        tunnel = _open(sock, peer, runtime, begun)
+    if octets.startswith(b"CONNECT ") and not live.runtime.drain.draining:
+        tunnel = _open(sock, peer, live, begun)
         if tunnel is not None:
-            begin_tunnel(tunnel, runtime)
+            begin_tunnel(tunnel, live)
             return None
-    return functools.partial(serve, runtime=runtime, begun=begun)
+    return functools.partial(serve, live=live, begun=begun)
 
 
-def _open(sock: socket.socket, peer: Peer, runtime: Runtime, begun: Begun) -> OpenTunnel | None:
+def _open(sock: socket.socket, peer: Peer, live: Live, begun: Begun) -> OpenTunnel | None:
     """The tunnel, or None with what was begun noted in `begun`."""
+    runtime = live.runtime
     http = ServerConnection()
     http.receive_data(begun.octets)
     now = trio.current_time()
@@ -85,6 +86,6 @@ def _open(sock: socket.socket, peer: Peer, runtime: Runtime, begun: Begun) -> Op
         runtime.occupancy.leave(peer.address)
         return None
     exchange.status = 200
-    inspection = inspection_of(request, exchange, runtime)
+    inspection = inspection_of(request, exchange, live)
     early = http.take_rest()
     return OpenTunnel(sock, attempt.sock, exchange, early_up=early, inspection=inspection)

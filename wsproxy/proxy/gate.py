@@ -155,6 +155,45 @@ class Gate:
         """
         self._decide(request, exchange.identity, exchange)
 
+    @property
+    def knows_hours(self) -> bool:
+        """Whether a decision depends on the time of day."""
+        return self.rules.timed
+
+    def review(self, exchange: Exchange) -> None:
+        """Decides again about what some gate has admitted and still goes on.
+
+        Nothing is verified and nothing looked up: who asks is asked of the methods' present
+        knowledge, and the address it leads to is vetted as it is.
+
+        Raises:
+            AuthRequired: whoever asks would not be let in any more.
+            Denied: by a rule, or because of the address.
+        """
+        if not exchange.asked:
+            return  # it has not passed a gate yet
+        exchange.identity = self._review_identity(exchange.identity)
+        for ask in exchange.asked:
+            assert isinstance(ask, Ask)
+            self._judge(ask._replace(identity=exchange.identity, at=self.clock()), exchange)
+            if exchange.upstream is None and exchange.dialled is not None:
+                self.vet(Target("tcp", ask.host, ask.port), (exchange.dialled.address,))
+
+    def _review_identity(self, identity: Identity | None) -> Identity | None:
+        if identity is None:
+            if self.authenticators and self.auth_required:
+                raise AuthRequired("proxy credentials are required")
+            return None
+        if identity.expires_at <= self.clock():
+            raise AuthRequired("the credentials have expired")
+        for each in self.authenticators.values():
+            for one in each:
+                if (now := one.review(identity)) is not None:
+                    return now
+        if not self.authenticators:
+            return None  # nobody is asked who he is any more
+        raise AuthRequired("the credentials would not be accepted any more")
+
     def _offered(
         self, request: ProxyRequest, legs: dict[str, object]
     ) -> tuple[Sequence[Authenticator], Proof] | None:
@@ -230,6 +269,12 @@ class Gate:
         )
         if request.kind is RequestKind.UPGRADE:
             ask = _with_handshake(ask, request)
+        # A tunnel is asked about as such, again when it is known what it is, and about what is inside.
+        inside = exchange.kind == "connect" and not tunnel
+        exchange.asked = (*exchange.asked[:1], ask) if inside else (ask,)
+        self._judge(ask, exchange)
+
+    def _judge(self, ask: Ask, exchange: Exchange) -> None:
         verdict = decide(self.rules, ask)
         exchange.judge(verdict)
         if not verdict.allow:

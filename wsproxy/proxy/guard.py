@@ -38,6 +38,7 @@ class Guard:
         held_bytes: what is held of one message at most, frame headers included.
 
     Attributes:
+        side: who sends in this direction.
         last_word: the Close that this direction ends with when it is stopped late.
     """
 
@@ -53,7 +54,7 @@ class Guard:
         held_bytes: int,
     ) -> None:
         self._websocket = websocket
-        self._side = side
+        self.side = side
         self._reader = reader
         self._direction = direction
         self._held_bytes = held_bytes
@@ -88,7 +89,7 @@ class Guard:
     def end(self, now: float) -> bytes:
         """What is held of an unfinished message is not passed on."""
         if self._stopped:
-            self._websocket.ended(self._side, now)
+            self._websocket.ended(self.side, now)
         return b""
 
     def pass_on(self, data: bytes, now: float) -> bytes:
@@ -136,7 +137,7 @@ class Guard:
         opcode, self._final = header.opcode, header.fin
         self._opcode, self._header_read = opcode, False
         if opcode in _DATA:
-            self._holding = self._websocket.may_apply(self._side, opcode)
+            self._holding = self._websocket.may_apply(self.side, opcode)
         control = opcode >= _CONTROL
         self._gathers = control or self._holding
         held = len(self._held) + header.size + header.length
@@ -159,7 +160,7 @@ class Guard:
             if type(event) is Message:
                 message = event
             else:
-                self._websocket.note(self._side, event, now)
+                self._websocket.note(self.side, event, now)
         frames = self._gather(piece, out)
         if message is not None and not self._left:
             self._judge(message, frames, out, now)
@@ -187,14 +188,14 @@ class Guard:
             return
         if message.opcode == Opcode.CLOSE and not self._pass_unfinished(out, now):
             return
-        verdict, payload = self._websocket.judge(self._side, message, now)
+        verdict, payload = self._websocket.judge(self.side, message, now)
         action = "allow" if verdict is None else verdict.action
         if action == "close" and verdict is not None:
             self._deliver(out)
             self._websocket.close(_POLICY_VIOLATION, verdict.reason, now)
             return
         if action == "redact":
-            key = secrets.token_bytes(4) if self._side is Side.CLIENT else b""
+            key = secrets.token_bytes(4) if self.side is Side.CLIENT else b""
             frames = encode_frame(message.opcode, payload, key=key)
         elif action == "drop":
             frames = b""
@@ -217,7 +218,7 @@ class Guard:
         unfinished = self._reader.unfinished
         if not held or unfinished is None:
             return True
-        verdict = self._websocket.verdict_on(self._side, unfinished, now)
+        verdict = self._websocket.verdict_on(self.side, unfinished, now)
         if verdict is not None and verdict.action == "close":
             self._deliver(out)
             self._websocket.close(_POLICY_VIOLATION, verdict.reason, now)
@@ -228,7 +229,7 @@ class Guard:
 
     def _fail(self, trouble: Trouble, out: list[bytes], now: float) -> None:
         self._deliver(out)
-        self._websocket.violated(self._side, trouble, now)
+        self._websocket.violated(self.side, trouble, now)
 
     def _deliver(self, out: list[bytes]) -> None:
         """Passes on what was found good before a Close is put behind it."""

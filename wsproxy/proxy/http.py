@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import trio
 
@@ -20,6 +21,7 @@ from wsproxy.errors import (
     ClientProtocolError,
     ClientTimeout,
     ConnectTimeout,
+    Denied,
     LimitReached,
     ResolveTimeout,
     UpstreamClosed,
@@ -40,7 +42,7 @@ from wsproxy.proxy.intercept import Intercepted
 from wsproxy.proxy.open_tunnel import OpenTunnel, begin_tunnel
 from wsproxy.proxy.own import own
 from wsproxy.proxy.pages import refusal
-from wsproxy.proxy.runtime import Runtime
+from wsproxy.proxy.runtime import Live
 from wsproxy.proxy.session import Begun, Session
 from wsproxy.proxy.upgrade import upgrade
 
@@ -59,20 +61,19 @@ STORIES: dict[RequestKind, Story] = {
 }
 
 
-async def serve(
-    sock: socket.socket, peer: Peer, *, runtime: Runtime, begun: Begun | None = None
-) -> None:
+async def serve(sock: socket.socket, peer: Peer, *, live: Live, begun: Begun | None = None) -> None:
     """Serves one accepted connection, to its end or until it has become a tunnel.
 
     Args:
         sock: owned from here on.
         peer: its far end.
-        runtime: what is configured.
+        live: what is configured.
         begun: what was done of it already.
     """
-    session = Session(ClientChannel(TcpStream(sock)), peer, runtime, begun)
+    session = Session(ClientChannel(TcpStream(sock)), peer, live, begun)
+    occupancy = live.runtime.occupancy
     try:
-        runtime.occupancy.enter(peer.address)
+        occupancy.enter(peer.address)
     except LimitReached as error:
         await _turn_away(session, error)
         return
@@ -83,9 +84,9 @@ async def serve(
             tunnel = await _converse_inside(tunnel)
     finally:
         if not isinstance(tunnel, OpenTunnel):
-            runtime.occupancy.leave(peer.address)
+            occupancy.leave(peer.address)
     if isinstance(tunnel, OpenTunnel):
-        begin_tunnel(tunnel, runtime)
+        begin_tunnel(tunnel, live)
 
 
 async def _turn_away(session: Session, error: LimitReached) -> None:
@@ -110,18 +111,22 @@ async def _turn_away(session: Session, error: LimitReached) -> None:
 
 async def _converse_inside(tunnel: Intercepted) -> OpenTunnel | None:
     """The conversation inside a tunnel; the tunnel's records are written when it begins and ends."""
-    tunnel.session.runtime.log("open", tunnel.exchange)
-    opened = None
+    exchange, runtime = tunnel.exchange, tunnel.session.runtime
+    runtime.log("open", exchange)
+    opened: OpenTunnel | Intercepted | None = None
     try:
-        opened = await _converse(tunnel.session)
-        assert not isinstance(opened, Intercepted), "no CONNECT inside"
+        with suppress(AuthRequired, Denied), runtime.standing.interruptible(exchange):
+            opened = await _converse(tunnel.session)
     except trio.Cancelled:
-        tunnel.exchange.end(Side.PROXY, CloseReason.DRAINED)
+        exchange.end(Side.PROXY, CloseReason.DRAINED)
         raise
     finally:
+        if exchange.revoked is not None:
+            exchange.end(Side.PROXY, CloseReason.REVOKED)
         if opened is None:
             tunnel.close(*tunnel.session.ending)
-    return None if opened is None else opened._replace(over=tunnel.close)
+    assert not isinstance(opened, Intercepted), "no CONNECT inside"
+    return None if opened is None else opened._replace(outer=exchange, over=tunnel.close)
 
 
 async def _converse(session: Session) -> OpenTunnel | Intercepted | None:
@@ -196,7 +201,8 @@ async def _serve_request(session: Session, exchange: Exchange) -> Outcome:
                 request = session.inside.interpret(request)
                 exchange.begin(request, trio.current_time())
                 check_host_inside(request, session.inside.target)
-            outcome = await STORIES[request.kind](session, request, exchange)
+            with session.runtime.standing.interruptible(exchange):
+                outcome = await STORIES[request.kind](session, request, exchange)
             session.legs.clear()
     except WsproxyError as error:
         outcome = await _refuse(session, request, exchange, error)
@@ -204,7 +210,9 @@ async def _serve_request(session: Session, exchange: Exchange) -> Outcome:
         await _refuse(session, request, exchange, error)
         raise
     except trio.Cancelled:
-        exchange.end(Side.PROXY, CloseReason.DRAINED)
+        outer = session.inside.exchange if session.inside is not None else exchange
+        revoked = outer.revoked is not None
+        exchange.end(Side.PROXY, CloseReason.REVOKED if revoked else CloseReason.DRAINED)
         raise
     finally:
         if isinstance(outcome, bool):
@@ -235,7 +243,8 @@ async def _refuse(
 ) -> bool:
     """Answers what went wrong, if it still can; True when the connection may go on."""
     exchange.fail(error)
-    exchange.end(*_blame(error))
+    revoked = error is exchange.revoked
+    exchange.end(*((Side.PROXY, CloseReason.REVOKED) if revoked else _blame(error)))
     log.log(_LEVELS[face(error).level], "%s: %s", exchange.id, exchange.detail)
     session.drop_upstream()
     if isinstance(error, ClientGone):

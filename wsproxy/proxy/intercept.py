@@ -196,7 +196,7 @@ class _Look:
         session, exchange = self.session, self.exchange
         inspection = None
         if self.seen.kind in ("websocket", "http"):
-            inspection = inspection_of(self.request, exchange, session.runtime)
+            inspection = inspection_of(self.request, exchange, session.live)
         return OpenTunnel(
             session.client.stream.detach(),
             upstream.detach(),
@@ -247,7 +247,7 @@ class _Look:
         if interception.pins is not None:
             interception.pins.succeeded(session.peer.address, host)
         channel = ClientChannel(TcpStream(client))
-        inner = Session(channel, session.peer, session.runtime, inside=inside)
+        inner = Session(channel, session.peer, session.live, inside=inside)
         if upstream is not None:
             assert exchange.dialled is not None
             ready = UpstreamChannel(TcpStream(upstream))

@@ -30,6 +30,10 @@ class Occupancy:
         self.open = 0
         self._turning_away = 0
 
+    def adopt(self, other: Occupancy) -> None:
+        """Goes on with the limits of `other`; who is inside stays."""
+        self._connections, self._per_client = other._connections, other._per_client
+
     def enter(self, client: Address) -> None:
         """Takes a place; every `enter` that returns needs a `leave`.
 
@@ -40,12 +44,12 @@ class Occupancy:
             raise LimitReached(
                 f"the proxy serves {self._connections} connections already", status=503
             )
-        if self._per_client is not None:
-            if self._by_client[client] >= self._per_client:
-                raise LimitReached(
-                    f"this client has {self._per_client} connections already", status=429
-                )
-            self._by_client[client] += 1
+        if self._per_client is not None and self._by_client[client] >= self._per_client:
+            raise LimitReached(
+                f"this client has {self._per_client} connections already", status=429
+            )
+        # Counted without a limit, too: a reload may bring one.
+        self._by_client[client] += 1
         self.open += 1
 
     @contextmanager
@@ -60,7 +64,6 @@ class Occupancy:
     def leave(self, client: Address) -> None:
         """Gives the place back."""
         self.open -= 1
-        if self._per_client is not None:
-            self._by_client[client] -= 1
-            if not self._by_client[client]:
-                del self._by_client[client]
+        self._by_client[client] -= 1
+        if not self._by_client[client]:
+            del self._by_client[client]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import trio
 
 from wsproxy.model import CloseReason, ProxyRequest, Side
-from wsproxy.net.engine import RelaySummary
+from wsproxy.net.engine import Relay, RelaySummary
 from wsproxy.net.filter import Filter
 from wsproxy.net.tls_socket import Endpoint
 from wsproxy.observe.conversation import Summary
 from wsproxy.observe.exchange import Exchange
-from wsproxy.proxy.runtime import Runtime
+from wsproxy.proxy.runtime import Live
 from wsproxy.proxy.sniff import Tunnel
 
 __all__ = ["Inspection", "OpenTunnel", "begin_tunnel", "inspection_of"]
@@ -32,6 +31,9 @@ class Inspection(Protocol):
     def attach(self, up: Filter, down: Filter) -> None:
         """See `wsproxy.net.filter.Inspection`."""
 
+    def revoke(self, now: float) -> bool:
+        """Ends it in the words of what is spoken in it; False when it has to be cut."""
+
     def over(self, summary: RelaySummary, now: float) -> Summary | None:
         """Takes how the relay went; returns what the access record says of a WebSocket."""
 
@@ -46,6 +48,7 @@ class OpenTunnel(NamedTuple):
         early_up: octets the client sent ahead of our answer.
         early_down: octets upstream sent behind its 101.
         inspection: looks into it; None for most.
+        outer: the same of the tunnel it was opened in, if there is one.
         over: hears who ended it and why when its own record is written.
     """
 
@@ -55,59 +58,86 @@ class OpenTunnel(NamedTuple):
     early_up: bytes = b""
     early_down: bytes = b""
     inspection: Inspection | None = None
+    outer: Exchange | None = None
     over: Over | None = None
 
 
-def inspection_of(request: ProxyRequest, exchange: Exchange, runtime: Runtime) -> Inspection | None:
+def inspection_of(request: ProxyRequest, exchange: Exchange, live: Live) -> Inspection | None:
     """What looks into the tunnel of an admitted CONNECT; None when its rule wants nobody to."""
-    if runtime.plans.of(exchange.rule) is None:
+    if live.runtime.plans.of(exchange.rule) is None:
         return None
-    return Tunnel(exchange, request.target, runtime.plans, runtime.gate.decide_again)
+    return Tunnel(exchange, request.target, live)
 
 
-def begin_tunnel(tunnel: OpenTunnel, runtime: Runtime) -> None:
+def begin_tunnel(tunnel: OpenTunnel, live: Live) -> None:
     """Hands a tunnel to the engine, which relays it until both directions ended.
 
     Its two records are written when it begins and ends; its place is given
-    back at the end.
+    back at the end.  Until then it is among what is decided again.
     """
-    exchange, inspection, over = tunnel.exchange, tunnel.inspection, tunnel.over
+    exchange, runtime = tunnel.exchange, live.runtime
     runtime.log("open", exchange)
+    running = _Running(tunnel, live)
     try:
-        runtime.engine.start(
+        running.relay = runtime.engine.start(
             tunnel.client,
             tunnel.upstream,
             runtime.relay_limits,
-            functools.partial(_end_tunnel, exchange, inspection, over, runtime),
+            running.end,
             early_up=tunnel.early_up,
             early_down=tunnel.early_down,
-            inspection=inspection,
+            inspection=tunnel.inspection,
         )
     except BaseException:
         exchange.end(Side.PROXY, CloseReason.INTERNAL)
-        _leave(exchange, over, runtime)
+        running.leave()
         raise
+    runtime.standing.enter(exchange, running)
+    if tunnel.outer is not None:
+        runtime.standing.enter(tunnel.outer, running)
 
 
-def _end_tunnel(
-    exchange: Exchange,
-    inspection: Inspection | None,
-    over: Over | None,
-    runtime: Runtime,
-    summary: RelaySummary,
-) -> None:
-    exchange.bytes_up, exchange.bytes_down = summary.bytes_up, summary.bytes_down
-    if inspection is not None:
-        exchange.websocket = inspection.over(summary, trio.current_time())
-        if inspection.ending is not None:
-            exchange.end(*inspection.ending)
-    exchange.end(summary.closed_by, summary.reason)
-    _leave(exchange, over, runtime)
+class _Running:
+    """A tunnel that the engine relays, and what is to be done when it is over."""
 
+    __slots__ = ("_exchange", "_inspection", "_live", "_outer", "_over", "relay")
 
-def _leave(exchange: Exchange, over: Over | None, runtime: Runtime) -> None:
-    runtime.quotas.leave(exchange)
-    runtime.log("access", exchange)
-    if over is not None:
-        over(exchange.closed_by or Side.PROXY, exchange.reason or CloseReason.INTERNAL)
-    runtime.occupancy.leave(exchange.peer.address)
+    def __init__(self, tunnel: OpenTunnel, live: Live) -> None:
+        self._exchange = tunnel.exchange
+        self._inspection = tunnel.inspection
+        self._outer = tunnel.outer
+        self._over = tunnel.over
+        self._live = live
+        self.relay: Relay | None = None
+
+    def revoke(self) -> None:
+        """See `wsproxy.proxy.standing.Ending`."""
+        relay, inspection = self.relay, self._inspection
+        if relay is None:
+            return
+        if inspection is None or not inspection.revoke(trio.current_time()):
+            relay.cut(CloseReason.REVOKED)
+
+    def end(self, summary: RelaySummary) -> None:
+        """Takes how the relay went."""
+        self.relay = None  # it refers to this
+        exchange, inspection = self._exchange, self._inspection
+        exchange.bytes_up, exchange.bytes_down = summary.bytes_up, summary.bytes_down
+        if inspection is not None:
+            exchange.websocket = inspection.over(summary, trio.current_time())
+            if inspection.ending is not None:
+                exchange.end(*inspection.ending)
+        exchange.end(summary.closed_by, summary.reason)
+        self.leave()
+
+    def leave(self) -> None:
+        """Writes what is to be written of the end, and gives the places back."""
+        exchange, runtime = self._exchange, self._live.runtime
+        runtime.standing.leave(exchange)
+        runtime.quotas.leave(exchange)
+        runtime.log("access", exchange)
+        if self._outer is not None:
+            runtime.standing.leave(self._outer)
+        if self._over is not None:
+            self._over(exchange.closed_by or Side.PROXY, exchange.reason or CloseReason.INTERNAL)
+        runtime.occupancy.leave(exchange.peer.address)

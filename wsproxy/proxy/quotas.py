@@ -42,6 +42,12 @@ class Quotas:
         self._rules: Counter[str] = Counter()
         self._buckets: OrderedDict[Address, Bucket] = OrderedDict()
 
+    def adopt(self, other: Quotas) -> None:
+        """Goes on with the limits of `other`; what was counted so far stays."""
+        self._per_user, self._per_rule = other._per_user, other._per_rule
+        if self._requests != other._requests:
+            self._requests, self._buckets = other._requests, OrderedDict()
+
     def take(self, client: Address, now: float) -> None:
         """Notes a request.
 

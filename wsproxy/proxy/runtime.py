@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import trio
 
+from wsproxy.config.parts import Parts
 from wsproxy.net.engine import Engine, RelayLimits
 from wsproxy.observe.exchange import Exchange
 from wsproxy.proxy.gate import Gate
@@ -15,8 +16,9 @@ from wsproxy.proxy.looking import Looking
 from wsproxy.proxy.occupancy import Occupancy
 from wsproxy.proxy.plans import Plans
 from wsproxy.proxy.quotas import Quotas
+from wsproxy.proxy.standing import Standing
 
-__all__ = ["Drain", "Runtime", "Timeouts"]
+__all__ = ["Drain", "Live", "Runtime", "Timeouts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,9 @@ class Runtime:
         via: this process's pseudonym in Via fields.
         log: takes ``open`` or, exactly once, ``access``, and the exchange; never blocks.
         quotas: what users, rules and clients may have.
-        services: what runs for as long as the proxy does.
+        standing: what was admitted and still goes on.
+        services: what runs for as long as this is what is configured.
+        parts: what it was built from.
     """
 
     gate: Gate
@@ -83,5 +87,34 @@ class Runtime:
     looking: Looking
     via: bytes
     log: Callable[[str, Exchange], None]
+    standing: Standing
     quotas: Quotas = field(default_factory=Quotas)
     services: Sequence[Callable[[], Awaitable[None]]] = ()
+    parts: Parts = field(default_factory=Parts)
+
+    def succeed(self, earlier: Runtime) -> Runtime:
+        """This one with all that outlives a configuration: what goes on, and the counts of it."""
+        earlier.occupancy.adopt(self.occupancy)
+        earlier.quotas.adopt(self.quotas)
+        return replace(
+            self,
+            engine=earlier.engine,
+            occupancy=earlier.occupancy,
+            drain=earlier.drain,
+            via=earlier.via,
+            standing=earlier.standing,
+            quotas=earlier.quotas,
+        )
+
+
+class Live:
+    """The Runtime of now: a reload puts another in its place, and nobody keeps one for long.
+
+    Args:
+        runtime: the first.
+    """
+
+    __slots__ = ("runtime",)
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime

@@ -28,7 +28,7 @@ from wsproxy.observe.exchange import Exchange
 from wsproxy.protocol.inside import interpret_inside
 from wsproxy.proxy.pages import Page, reason_phrase
 from wsproxy.proxy.route import Attempt, Route
-from wsproxy.proxy.runtime import Runtime
+from wsproxy.proxy.runtime import Live
 
 __all__ = ["Begun", "Session", "Upstream"]
 
@@ -148,11 +148,12 @@ class Session:
     Args:
         client: the channel to the client.
         peer: its address.
-        runtime: what is configured.
+        live: what is configured.
         begun: what was done already.
         inside: of what tunnel this is the inside; None for the connection itself.
 
     Attributes:
+        runtime: what was configured when the latest request began.
         upstream: this client's own connection to an origin, if there is one.
         waited_s: how much of the first head's time was gone at its first octet.
         ending: who ended it and why, so far as it has ended.
@@ -165,6 +166,7 @@ class Session:
         "ending",
         "inside",
         "legs",
+        "live",
         "peer",
         "runtime",
         "upstream",
@@ -175,7 +177,7 @@ class Session:
         self,
         client: ClientChannel,
         peer: Peer,
-        runtime: Runtime,
+        live: Live,
         begun: Begun | None = None,
         *,
         inside: Inside | None = None,
@@ -185,7 +187,8 @@ class Session:
             client.http.receive_data(self.begun.octets)
         self.client = client
         self.peer = peer
-        self.runtime = runtime
+        self.live = live
+        self.runtime = live.runtime
         self.inside = inside
         self.upstream: Upstream | None = None
         self.waited_s = 0.0
@@ -194,6 +197,7 @@ class Session:
 
     def new_exchange(self, began_at: float) -> Exchange:
         """The notebook of the next request; inside a tunnel it is known who asks."""
+        self.runtime = self.live.runtime
         exchange = Exchange(self.peer, began_at)
         if self.inside is not None:
             self.inside.introduce(exchange)
@@ -205,10 +209,22 @@ class Session:
         connected = self.paired(request.target)
         if inside is None:
             route = await gate.admit(request, exchange, connected=connected, legs=self.legs)
+            self.confirm(exchange)
             self.runtime.quotas.enter(exchange)
             return route
         gate.decide_again(request, exchange)
         return inside.route
+
+    def confirm(self, exchange: Exchange) -> None:
+        """Has what was admitted confirmed, if another gate has come into place meanwhile.
+
+        Raises:
+            WsproxyError: see `Gate.review`.
+        """
+        if self.runtime is not self.live.runtime:
+            self.runtime = self.live.runtime
+            self.runtime.gate.review(exchange)
+        self.runtime.standing.note_expiry(exchange)
 
     def paired(self, target: Target) -> Address | None:
         """The address of this client's connection to `target`, if it can be used again."""

@@ -10,8 +10,8 @@ whether the tunnel is a WebSocket or waits for the client's next try.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from wsproxy.errors import ClientProtocolError, UpstreamProtocolError, WsproxyError
 from wsproxy.model import CloseReason, ProxyRequest, RequestKind, Side, Target
@@ -33,8 +33,11 @@ from wsproxy.protocol.request import read_request
 from wsproxy.protocol.response import Response, interpret_response
 from wsproxy.proxy.agreed import agreed_on, limited_offer
 from wsproxy.proxy.pages import answer_bytes, refusal
-from wsproxy.proxy.plans import Plan, Plans
+from wsproxy.proxy.plans import Plan
 from wsproxy.proxy.websocket import Agreed, WebSocket
+
+if TYPE_CHECKING:
+    from wsproxy.proxy.runtime import Live
 
 __all__ = ["Tunnel"]
 
@@ -45,9 +48,6 @@ _LINGER_S = 2.0
 _MAX_INTERIM = 32
 """Each calls the next within one read, so without a bound an origin chooses the depth of our stack."""
 
-Decide = Callable[[ProxyRequest, Exchange], None]
-"""Raises `Denied` when policy refuses the handshake; see `Gate.decide_again`."""
-
 
 class Tunnel:
     """Looks into a tunnel as far as it must; see `wsproxy.net.filter.Inspection`.
@@ -55,16 +55,14 @@ class Tunnel:
     Args:
         exchange: of the CONNECT.
         target: of the CONNECT.
-        plans: what rules want.
-        decide: asks policy about a handshake.
+        live: what is configured when a handshake comes.
     """
 
-    def __init__(self, exchange: Exchange, target: Target, plans: Plans, decide: Decide) -> None:
+    def __init__(self, exchange: Exchange, target: Target, live: Live) -> None:
         self._exchange = exchange
         self._target = target
-        self._plans = plans
-        self._decide = decide
-        self._plan: Plan | None = plans.of(exchange.rule)
+        self._live = live
+        self._plan: Plan | None = live.runtime.plans.of(exchange.rule)
         self._websocket: WebSocket | None = None
         self._request: ProxyRequest | None = None
         self._waiting: _Waiting | None = None
@@ -113,7 +111,7 @@ class Tunnel:
             if request is None:
                 self.look_no_more(self._up.inspector)
                 return octets
-            self._decide(request, self._exchange)
+            self._live.runtime.gate.decide_again(request, self._exchange)
         except ClientProtocolError as error:
             if self.enforces:
                 return self._refuse(error, now)
@@ -121,7 +119,7 @@ class Tunnel:
             return octets
         except WsproxyError as error:
             return self._refuse(error, now)
-        self._plan = plan = self._plans.of(self._exchange.rule)
+        self._plan = plan = self._live.runtime.plans.of(self._exchange.rule)
         self._exchange.inner = str(request.target).partition("?")[0]
         if plan is None:
             self.look_no_more(self._up.inspector)
@@ -178,7 +176,8 @@ class Tunnel:
         # At once: what follows may make the proxy say something behind it.
         self._down.inject(head)
         if agreed is not None:
-            self._websocket = WebSocket(plan, self._plans.recording, agreed, now)
+            recording = self._live.runtime.plans.recording
+            self._websocket = WebSocket(plan, recording, agreed, now)
             self._websocket.attach(self._up, self._down)
             self._pass_waiting(waiting, now)
         elif response.is_interim:
@@ -209,6 +208,10 @@ class Tunnel:
             inspector.see(octets, now)
         elif not waiting.has_ended:
             self._up.inject(inspector.pass_on(octets, now))
+
+    def revoke(self, now: float) -> bool:
+        """Ends a WebSocket in its own words; see `Inspection`."""
+        return self._websocket is not None and self._websocket.revoke(now)
 
     def over(self, summary: RelaySummary, now: float) -> Summary | None:
         """Writes the last record of a WebSocket, if it became one."""

@@ -35,7 +35,10 @@ _LINGER_S = 2.0
 """For a peer to end its side after our Close, before the connection is cut."""
 _ANSWER_S = 5.0
 """For the side that got a Close in the other's name to answer it."""
+_REVOKED_S = 0.9
+"""The same, where the peer is not wanted any more."""
 _MAX_DATA_OPCODE = 2
+_POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
 
 
 class Agreed(NamedTuple):
@@ -86,6 +89,7 @@ class WebSocket:
         self.ending: tuple[Side, CloseReason] | None = None
         self.only_records = self._state is None and self._labeller.is_done
         self._guards: dict[Side, Guard] = {}
+        self._taps: tuple[Tap, ...] = ()
         self._directions: tuple[Filter, ...] = ()
 
     def attach(self, up: Filter, down: Filter) -> None:
@@ -99,7 +103,8 @@ class WebSocket:
                 guard = Guard(self, side, reader, direction=direction, held_bytes=held_bytes)
                 self._guards[side] = direction.inspector = guard
             else:
-                direction.inspector = Tap(self, side, reader, direction)
+                direction.inspector = tap = Tap(self, side, reader, direction)
+                self._taps += (tap,)
 
     def _reader(self, side: Side) -> MessageReader:
         compression, client = self._agreement.compression, side is Side.CLIENT
@@ -206,6 +211,23 @@ class WebSocket:
         for side, guard in self._guards.items():
             guard.stop(self._close_for(side, code, reason), by=now + _LINGER_S)
 
+    def revoke(self, now: float) -> bool:
+        """Ends both directions with a Close, for it is not allowed any more.
+
+        Returns:
+            False when nothing can be said any more: the relay has to be cut.
+        """
+        if any(direction.inspector is None for direction in self._directions):
+            return False
+        reason = "no longer allowed"
+        self.ending = self.ending or (Side.PROXY, CloseReason.REVOKED)
+        self.conversation.close_sent(Side.PROXY, _POLICY_VIOLATION, reason)
+        stopped: list[Guard | Tap] = [*self._guards.values(), *self._taps]
+        for one in stopped:
+            close = self._close_for(one.side, _POLICY_VIOLATION, reason)
+            one.stop(close, by=now + _REVOKED_S)
+        return True
+
     def violated(self, side: Side, trouble: Trouble, now: float) -> None:
         """Ends a WebSocket one side of which broke the protocol."""
         self.conversation.trouble(side, trouble, now)
@@ -235,6 +257,7 @@ class WebSocket:
         """
         # They refer to each other: what a guard holds would stay until a collection finds it.
         self._guards.clear()
+        self._taps = ()
         for direction in self._directions:
             direction.look_no_more()
         closed_by, reason = self.ending or (summary.closed_by, summary.reason)
@@ -263,7 +286,8 @@ class Tap:
     ) -> None:
         self._websocket = websocket
         self._note = websocket.note
-        self._side = side
+        self.side = side
+        self._reader = reader
         self._feed = reader.feed
         self._short = short = websocket.conversation.short(side)
         self._whole = reader.whole if short is not None else _nothing
@@ -275,9 +299,15 @@ class Tap:
             self._short(data[0] & 15, payload, now)  # type: ignore[misc]  # or there is no payload
             return
         for event in self._feed(data):
-            self._note(self._side, event, now)
+            self._note(self.side, event, now)
             if type(event) is Trouble:
                 self._direction.look_no_more()
+
+    def stop(self, close: bytes, *, by: float) -> None:
+        """Ends this direction, with `close` where it may stand; see `Guard.stop`."""
+        if self._reader.between_frames:
+            self._direction.inject(close)
+        self._direction.finish(by)
 
     def pass_on(self, data: bytes, now: float) -> bytes:
         """Never asked: a tap is passive."""
