@@ -5,29 +5,44 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import trio
 
+from tests.goals.chats import open_chat, say, serve_chats
+from tests.goals.room import Client
+from tests.support.proxy_process import OPEN_TO_LOOPBACK, start_proxy
+from tests.support.rawnet import open_origin
 from wsproxy.observe.capture import CaptureFiles, dropped_line
 from wsproxy.observe.sinks import LineSink
 
 DISK_BYTES = 4 * 1024 * 1024
 LINE_BYTES = 1000
+CHATS, MESSAGES = 50, 1500
+"""Some 30 MiB of records: more than wait for the disk."""
 AT = 1_700_000_000.0
+
+
+@contextmanager
+def mounted(folder: Path, size: int) -> Iterator[Path]:
+    """A disk of `size` octets, which only root can mount."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk takes root; see README")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 4 MiB, which only root can mount."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk takes root; see README")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    """One of 4 MiB."""
+    with mounted(tmp_path / "disk", DISK_BYTES) as folder:
+        yield folder
 
 
 def line(number: int) -> bytes:
@@ -93,6 +108,48 @@ async def test_g9_a_full_disk_costs_records_that_are_counted_and_nothing_else(
     assert len(kept) == total + 1 - dropped
     assert [each["count"] for each in found if each["event"] == "dropped"] == [dropped]
     print(f"\nG9: {len(kept)} records kept, {dropped} dropped and counted, none cut")
+
+
+@pytest.fixture
+def large_disk(tmp_path: Path) -> Iterator[Path]:
+    """One of 64 MiB, but for 128 KiB full: with all of it, what waits has room."""
+    with mounted(tmp_path / "disk", 16 * DISK_BYTES) as folder:
+        (folder / "ballast").write_bytes(bytes(16 * DISK_BYTES - 128 * 1024))
+        yield folder
+
+
+async def test_g9_a_full_disk_is_no_matter_to_websockets(large_disk: Path, tmp_path: Path) -> None:
+    disk = large_disk
+    rules = "rules: [{name: here, action: allow, websocket: log}]"
+    config = OPEN_TO_LOOPBACK.replace("default: allow", rules)
+    config += f"inspection: {{capture: {{directory: {disk}}}}}\n"
+    said = 0
+
+    async def talk(sock: Client, number: int) -> None:
+        nonlocal said
+        with sock:
+            for sequence in range(MESSAGES):
+                await say(sock, number, sequence)
+                said += 1
+
+    with trio.fail_after(60), start_proxy(config, tmp_path) as proxy:
+        async with open_origin(serve_chats) as origin, trio.open_nursery() as nursery:
+            for number in range(CHATS):
+                sock = await open_chat(proxy.address, origin.authority)
+                nursery.start_soon(talk, sock, number)
+        await trio.to_thread.run_sync(proxy.wait_records, CHATS)
+        for record in proxy.records(event="access"):
+            assert (record["closed_by"], record["reason"]) == ("client", "eof")
+        (disk / "ballast").unlink()
+        assert await trio.to_thread.run_sync(proxy.terminate) == 0
+    assert said == CHATS * MESSAGES
+    found = records(disk)
+    dropped = sum(int(str(each["count"])) for each in found if each["event"] == "dropped")
+    kept = sum(each["event"] != "dropped" for each in found)
+    assert dropped
+    # Each is recorded as it goes there and as it comes back; each chat opens and closes.
+    assert kept + dropped == CHATS * (2 * MESSAGES + 2)
+    print(f"\nG9: {CHATS} WebSockets on a full disk: {kept} records kept, {dropped} counted")
 
 
 async def test_g10_no_record_is_lost_or_split_by_a_hundred_rotations(tmp_path: Path) -> None:

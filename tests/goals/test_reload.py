@@ -16,10 +16,10 @@ from pathlib import Path
 
 import trio
 
+from tests.goals.chats import open_chat, say, serve_chats
 from tests.goals.room import Client, many_descriptors, receive_head
 from tests.support.proxy_process import OPEN_TO_LOOPBACK, ProxyProcess, start_proxy
-from tests.support.rawnet import Connection, open_origin
-from wsproxy.protocol.frames import encode_frame, unmask
+from tests.support.rawnet import open_origin
 
 RELOADS = int(os.environ.get("RELOADS", "24"))
 PACE_S = float(os.environ.get("PACE_S", "0"))
@@ -27,49 +27,7 @@ TUNNELS = 500
 REQUESTS_AT_ONCE = 4
 BASELINE = 400
 GUARD_S = 60.0 + RELOADS
-MASK = b"\x11\x22\x33\x44"
 DENYING = "  rules: [{name: shut, action: deny, when: {ports: [%d]}}]\n"
-HANDSHAKE = (
-    b"GET http://%s/ HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
-SWITCHED = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
-)
-MESSAGE_BYTES = 20
-
-
-async def _serve(connection: Connection) -> None:
-    """Echoes a WebSocket's messages of one size, or answers requests."""
-    while await connection.receive_until(b"\r\n\r\n"):
-        head = bytes(connection.received)
-        connection.received.clear()
-        if b"Upgrade: websocket" in head:
-            await connection.send(SWITCHED)
-            await _echo(connection)
-            return
-        await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-
-
-async def _echo(connection: Connection) -> None:
-    whole = MESSAGE_BYTES + 6
-    while await connection.receive():
-        received, out = connection.received, b""
-        while len(received) >= whole:
-            out += encode_frame(2, unmask(bytes(received[6:whole]), MASK))
-            del received[:whole]
-        if out and not await connection.send(out):
-            return
-
-
-async def _receive(sock: Client, size: int) -> bytes:
-    received = b""
-    while len(received) < size:
-        data = await sock.recv(size - len(received))
-        assert data, "the connection ended"
-        received += data
-    return received
 
 
 class _Load:
@@ -89,20 +47,10 @@ class _Load:
         sequence = 0
         with sock:
             while not self.over:
-                message = b"%09d %09d." % (number, sequence)
-                await sock.send(encode_frame(2, message, key=MASK))
-                assert await _receive(sock, MESSAGE_BYTES + 2) == b"\x82\x14" + message
+                await say(sock, number, sequence)
                 sequence += 1
                 self.echoed += 1
                 await trio.sleep(0.5)
-
-    async def open_websocket(self) -> Client:
-        sock = trio.socket.socket()
-        await sock.connect(self._proxy.address)
-        await sock.send(HANDSHAKE % self._authority)
-        head = await receive_head(sock)
-        assert head.startswith(b"HTTP/1.1 101 "), head
-        return sock
 
     async def ask(self) -> None:
         """One request on a connection of its own."""
@@ -156,12 +104,14 @@ async def test_g5_reloads_under_load_drop_nothing(tmp_path: Path) -> None:
     with many_descriptors(4000), start_proxy(OPEN_TO_LOOPBACK, tmp_path) as proxy:
         reloads = _Reloads(proxy, tmp_path)
         with trio.fail_after(GUARD_S):
-            async with open_origin(_serve) as origin:
+            async with open_origin(serve_chats) as origin:
                 port = int(origin.authority.rpartition(b":")[2])
                 load = _Load(proxy, origin.authority)
                 async with trio.open_nursery() as nursery:
                     for number in range(TUNNELS):
-                        nursery.start_soon(load.echo, await load.open_websocket(), number)
+                        nursery.start_soon(
+                            load.echo, await open_chat(proxy.address, origin.authority), number
+                        )
                     for _ in range(REQUESTS_AT_ONCE):
                         nursery.start_soon(load.ask_on)
                     await load.warm.wait()
