@@ -74,6 +74,7 @@ FACES = {
     "LoopDetected": (508, "proxy_loop_detected", "warning"),
     "ResolveFailed": (502, "dns_error", "info"),
     "ResolveTimeout": (504, "dns_timeout", "info"),
+    "SourceUnavailable": (503, "proxy_configuration_error", "error"),
     "UpstreamClosed": (502, "connection_terminated", "info"),
     "UpstreamProtocolError": (502, "http_protocol_error", "info"),
     "UpstreamTimeout": (504, "http_response_timeout", "info"),

@@ -33,6 +33,7 @@ __all__ = [
     "LoopDetected",
     "ResolveFailed",
     "ResolveTimeout",
+    "SourceUnavailable",
     "UpstreamClosed",
     "UpstreamProtocolError",
     "UpstreamTimeout",
@@ -182,7 +183,16 @@ class DescriptorsExhausted(WsproxyError):
 
 
 class ResolveFailed(WsproxyError):
-    """The target's name has no address."""
+    """The target's name has no address.
+
+    Args:
+        detail: the name, and why.
+        rcode: what DNS says of it, such as ``NXDOMAIN``; empty if that is not known.
+    """
+
+    def __init__(self, detail: str, *, rcode: str = "") -> None:
+        super().__init__(detail)
+        self.rcode = rcode
 
 
 class ResolveTimeout(WsproxyError):
@@ -199,6 +209,10 @@ class ConnectRefused(ConnectFailed):
 
 class ConnectTimeout(ConnectFailed):
     """No vetted address answered in time."""
+
+
+class SourceUnavailable(WsproxyError):
+    """The address to connect from is not this machine's any more."""
 
 
 class UpstreamProtocolError(WsproxyError):
@@ -285,6 +299,7 @@ _FACES: dict[type[WsproxyError], Face] = {
     ConnectFailed: Face(502, "destination_ip_unroutable", "info"),
     ConnectRefused: Face(502, "connection_refused", "info"),
     ConnectTimeout: Face(504, "connection_timeout", "info"),
+    SourceUnavailable: Face(503, "proxy_configuration_error", "error"),
     UpstreamProtocolError: Face(502, "http_protocol_error", "info"),
     UpstreamClosed: Face(502, "connection_terminated", "info"),
     UpstreamTimeout: Face(504, "http_response_timeout", "info"),

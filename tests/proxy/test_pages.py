@@ -64,6 +64,18 @@ def test_a_refusal_in_html_escapes_what_people_wrote() -> None:
     assert "<h1>403 Forbidden</h1>" in text
 
 
+def test_a_name_that_does_not_resolve_says_what_dns_said() -> None:
+    """RFC 9209 §2.3.2."""
+    page = refuse(ResolveFailed("no address for x.test: NXDOMAIN", rcode="NXDOMAIN"))
+    assert page.status == 502
+    assert field(page, b"proxy-status") == [
+        b'wsproxy; error=dns_error; details="no address for x.test: NXDOMAIN"; '
+        b'rcode="NXDOMAIN"; id="0123"'
+    ]
+    (unknown,) = field(refuse(ResolveFailed("no address for x.test")), b"proxy-status")
+    assert b"rcode" not in unknown
+
+
 def test_a_refusal_without_rule_and_message_leaves_them_out() -> None:
     page = refuse(ResolveFailed("no address for x.test"), JSON)
     assert json.loads(page.body).keys() == {"status", "error", "detail", "id"}

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
 
-from wsproxy.errors import AuthRequired, Denied, LimitReached, WsproxyError, face
+from wsproxy.errors import (
+    AuthRequired,
+    Denied,
+    LimitReached,
+    ResolveFailed,
+    WsproxyError,
+    face,
+)
 from wsproxy.model import ProxyRequest
 from wsproxy.protocol.fields import values
 from wsproxy.protocol.http1 import Fields
@@ -54,7 +61,8 @@ def refusal(
         facts["rule"] = rule
     if message:
         facts["message"] = message
-    headers: Fields = [(b"Proxy-Status", _proxy_status(look.token, detail, rule, session))]
+    more = {"rule": rule, "rcode": error.rcode if isinstance(error, ResolveFailed) else ""}
+    headers: Fields = [(b"Proxy-Status", _proxy_status(look.token, detail, more, session))]
     if isinstance(error, AuthRequired):
         headers += [(b"Proxy-Authenticate", challenge) for challenge in challenges]
     if look.status in (429, 503):
@@ -63,11 +71,10 @@ def refusal(
     return _page(look.status, headers, facts, json_wanted=_wants_json(request))
 
 
-def _proxy_status(token: str, detail: str, rule: str, session: str) -> bytes:
+def _proxy_status(token: str, detail: str, more: dict[str, str], session: str) -> bytes:
     """RFC 9209 §2, as an RFC 8941 list of one item with parameters."""
     text = f"wsproxy; error={token}; details={_quoted(detail)}"
-    if rule:
-        text += f"; rule={_quoted(rule)}"
+    text += "".join(f"; {name}={_quoted(value)}" for name, value in more.items() if value)
     return f"{text}; id={_quoted(session)}".encode("ascii")
 
 
