@@ -20,10 +20,11 @@ from wsproxy.errors import (
     ConnectRefused,
     ConnectTimeout,
     DescriptorsExhausted,
+    SourceUnavailable,
     WsproxyError,
 )
 from wsproxy.model import Address
-from wsproxy.net.dial import ATTEMPT_DELAY_S, dial, interleave
+from wsproxy.net.dial import ANY_SOURCE, ATTEMPT_DELAY_S, Sources, begin, dial, fitting, interleave
 
 A, B, C = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 SIX, SEVEN = "2001:db8::6", "2001:db8::7"
@@ -276,4 +277,61 @@ async def test_a_real_connection_is_tuned_and_a_real_refusal_leaves_no_descripto
     for hosts in (["127.0.0.1"], ["127.0.0.1", "127.0.0.2"]):
         with pytest.raises(ConnectRefused):
             await dial(addresses(*hosts), port, timeout_s=5)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+# ---------------------------------------------------------------- where from
+
+FROM_FOUR = {4: ip_address("127.0.0.5")}
+
+
+@pytest.mark.parametrize(
+    ("sources", "left"),
+    [
+        (ANY_SOURCE, [A, SIX, B]),
+        (FROM_FOUR, [A, B]),
+        ({6: ip_address("::1")}, [SIX]),
+        ({**FROM_FOUR, 6: ip_address("::1")}, [A, SIX, B]),
+    ],
+)
+def test_only_the_families_of_the_source_are_tried(sources: Sources, left: list[str]) -> None:
+    assert list(fitting(addresses(A, SIX, B), sources)) == addresses(*left)
+
+
+async def test_an_address_of_another_family_is_no_way(net: Net, autojump_clock: MockClock) -> None:
+    with pytest.raises(ConnectFailed) as caught:
+        await dial(addresses(SIX), 443, timeout_s=5, sources=FROM_FOUR)
+    assert caught.value.detail == "the target has no address of the family to connect from"
+
+
+@pytest.mark.parametrize("texts", [["127.0.0.1"], ["::1", "127.0.0.2", "127.0.0.1"]])
+async def test_a_connection_comes_from_the_source(texts: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        sock, address = await dial(addresses(*texts), port, timeout_s=5, sources=FROM_FOUR)
+        with sock, listener.accept()[0] as accepted:
+            assert accepted.getpeername()[0] == "127.0.0.5"
+            assert str(address) == "127.0.0.1"
+
+
+async def test_two_connections_to_different_places_may_share_a_port() -> None:
+    """What binding costs otherwise: a port of the 28 000 for each connection, wherever it leads."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.socket() as sock,
+    ):
+        nameless = begin(addresses("127.0.0.1")[0], listener.getsockname()[1], FROM_FOUR)
+        with nameless.sock:
+            option = nameless.sock.getsockopt(socket.IPPROTO_IP, 24)  # IP_BIND_ADDRESS_NO_PORT
+        assert (option, sock.getsockopt(socket.IPPROTO_IP, 24)) == (1, 0)
+
+
+@pytest.mark.parametrize("texts", [["127.0.0.1"], ["127.0.0.1", "127.0.0.2"]])
+async def test_a_source_that_is_gone_is_our_own_fault(texts: list[str]) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(SourceUnavailable) as caught:
+        await dial(addresses(*texts), 1, timeout_s=5, sources={4: ip_address(A)})
+    assert caught.value.detail == (
+        "this machine cannot connect from 192.0.2.1: Cannot assign requested address"
+    )
     assert len(os.listdir("/proc/self/fd")) == before

@@ -72,6 +72,9 @@ def test_decisions_and_addresses_are_noted() -> None:
     exchange.dial(ip_address("2001:db8::1"), 443)
     assert (exchange.verdict, exchange.rule) == ("allow", "r1")
     assert str(exchange.dialled) == "[2001:db8::1]:443"
+    assert exchange.source is None
+    exchange.dial(ip_address("192.0.2.9"), 443, ip_address("192.0.2.10"))
+    assert str(exchange.source) == "192.0.2.10"
     exchange.judge(Verdict(False, "r2", "because"))
     assert (exchange.verdict, exchange.rule) == ("deny", "r2")
 

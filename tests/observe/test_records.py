@@ -87,6 +87,13 @@ def test_json_has_null_for_what_is_not_known() -> None:
     assert (record["event"], record["bytes_up"], record["bytes_down"]) == ("open", 0, 0)
 
 
+def test_json_says_where_a_connection_was_made_to_come_from() -> None:
+    exchange = full()
+    exchange.source = ip_address("192.0.2.10")
+    record = json.loads(format_json("access", exchange, AT, NOW))
+    assert (list(record), record["source"]) == ([*KEYS, "source"], "192.0.2.10")
+
+
 @pytest.mark.parametrize("inner", [None, "ws://x.test:443/chat"])
 def test_json_says_how_a_websocket_went(inner: str | None) -> None:
     exchange = full()

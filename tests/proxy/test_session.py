@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -16,7 +17,7 @@ from wsproxy.net.streams import TcpStream, tune
 from wsproxy.observe.exchange import Exchange
 from wsproxy.proxy import session as session_module
 from wsproxy.proxy.pages import Page
-from wsproxy.proxy.route import Route
+from wsproxy.proxy.route import Parents, Route
 from wsproxy.proxy.runtime import Live
 from wsproxy.proxy.session import Session
 
@@ -90,6 +91,29 @@ async def test_a_pair_that_was_not_vetted_this_time_is_replaced(door: Door, ends
     await ends.session.connect(elsewhere, ends.exchange)
     await (await door.origin.accept()).ends()
     assert str(ends.exchange.dialled) == "93.184.216.35:80"
+
+
+async def test_a_pair_that_was_made_another_way_is_replaced(door: Door, ends: Ends) -> None:
+    here = replace(ROUTE, sources={4: ip_address("192.0.2.10")})
+    await ends.session.connect(ROUTE, ends.exchange)
+    await ends.session.connect(here, ends.exchange)
+    await (await door.origin.accept()).ends()
+    assert len(door.network.dialled) == 2
+    assert ends.session.upstream is not None
+    assert ends.session.upstream.way == here.way
+
+
+async def test_where_a_parent_is_the_target_is_not(door: Door, ends: Ends) -> None:
+    await ends.session.connect(ROUTE, ends.exchange)
+    upstream = ends.session.upstream
+    assert upstream is not None
+    upstream.fresh = True
+    assert ends.session.paired(TARGET) == ip_address(ORIGIN)
+    upstream.way = (Parents("out", [], door.network, 1.0), {})
+    assert ends.session.paired(TARGET) is None
+    await ends.session.connect(ROUTE, ends.exchange)
+    await (await door.origin.accept()).ends()
+    assert len(door.network.dialled) == 2
 
 
 async def test_a_connection_that_was_taken_is_no_longer_the_sessions(

@@ -21,7 +21,7 @@ from tests.support.wire import Wire, tcp_pair
 from wsproxy.errors import ConnectRefused, ResolveFailed
 from wsproxy.model import Address, Host
 from wsproxy.net import dial as dial_module
-from wsproxy.net.dial import Attempt
+from wsproxy.net.dial import ANY_SOURCE, Attempt, Sources
 from wsproxy.net.resolve import Resolver
 from wsproxy.net.streams import tune
 
@@ -96,6 +96,7 @@ class FakeNetwork(Resolver):
         *,
         timeout_s: float,
         begun: Attempt | None = None,
+        sources: Sources = ANY_SOURCE,
     ) -> tuple[socket.socket, Address]:
         """A connection to whoever `hosts` says listens at the first of `addresses`."""
         address = addresses[0]

@@ -6,7 +6,10 @@ Happy Eyeballs in short: the families take turns, starting with the one the
 system prefers; each attempt gets a head start of 250 ms (§5), or until it
 fails; the first connection wins and the others are closed.  Left out: §3's
 asynchronous DNS answers, since all addresses must be vetted before the first
-is dialled.
+is dialled; the resolver keeps §3's Resolution Delay (`wsproxy.net.nameservers`).
+
+Where a connection has to come from an address of ours, only the families of which
+there is one are tried.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from itertools import chain, zip_longest
 
 import trio
@@ -24,15 +28,34 @@ from wsproxy.errors import (
     ConnectRefused,
     ConnectTimeout,
     DescriptorsExhausted,
+    SourceUnavailable,
     WsproxyError,
 )
 from wsproxy.model import Address
 from wsproxy.net.streams import is_exhausted, tune
 
-__all__ = ["ATTEMPT_DELAY_S", "Attempt", "begin", "dial", "interleave"]
+__all__ = [
+    "ANY_SOURCE",
+    "ATTEMPT_DELAY_S",
+    "Attempt",
+    "Sources",
+    "begin",
+    "dial",
+    "fitting",
+    "interleave",
+]
+
+Sources = Mapping[int, Address]
+"""The address of this machine to connect from, by its IP version; of none: the system chooses."""
+
+ANY_SOURCE: Sources = {}
 
 ATTEMPT_DELAY_S = 0.250
 """RFC 8305 §5: "One recommended value for a default delay is 250 milliseconds"."""
+
+_BIND_ADDRESS_NO_PORT = 24 if sys.platform == "linux" else None
+"""ip(7), which Python does not name: the port is chosen when it is known where to, so that
+connections to different places can share one."""
 
 
 class Attempt:
@@ -58,6 +81,11 @@ class Attempt:
         return True
 
 
+def fitting(addresses: Sequence[Address], sources: Sources) -> Sequence[Address]:
+    """Those of `addresses` that can be reached from `sources`."""
+    return [one for one in addresses if one.version in sources] if sources else addresses
+
+
 def interleave(addresses: Sequence[Address]) -> list[Address]:
     """The addresses with the families taking turns, the first one's family first (RFC 8305 §4)."""
     if not addresses:
@@ -68,7 +96,12 @@ def interleave(addresses: Sequence[Address]) -> list[Address]:
 
 
 async def dial(
-    addresses: Sequence[Address], port: int, *, timeout_s: float, begun: Attempt | None = None
+    addresses: Sequence[Address],
+    port: int,
+    *,
+    timeout_s: float,
+    begun: Attempt | None = None,
+    sources: Sources = ANY_SOURCE,
 ) -> tuple[socket.socket, Address]:
     """A connected socket, and the address it is connected to.
 
@@ -77,31 +110,39 @@ async def dial(
         port: 1 … 65535.
         timeout_s: for all attempts together.
         begun: an attempt that is under way already, to one of `addresses`.
+        sources: where from.
 
     Raises:
         ConnectTimeout: no address answered in time.
         ConnectRefused: the last failure was a refusal.
         ConnectFailed: another failure of the network.
         DescriptorsExhausted: the system has no socket left.
+        SourceUnavailable: this machine has not the address to connect from.
     """
+    addresses = fitting(addresses, sources)
+    if not addresses:
+        raise ConnectFailed("the target has no address of the family to connect from")
     if begun is None and len(addresses) == 1:
-        begun = begin(addresses[0], port)
+        begun = begin(addresses[0], port, sources)
     if begun is not None and begun.stands():
         return begun.sock, begun.address
     with trio.move_on_after(timeout_s):
         if begun is not None:
             return await _complete(begun.sock), begun.address
-        return await _race(interleave(addresses), port)
+        return await _race(interleave(addresses), port, sources)
     raise ConnectTimeout(f"no answer within {timeout_s:g} s")
 
 
-async def _race(addresses: list[Address], port: int) -> tuple[socket.socket, Address]:
+async def _race(
+    addresses: list[Address], port: int, sources: Sources
+) -> tuple[socket.socket, Address]:
     connected: list[tuple[socket.socket, Address]] = []
     failures: list[WsproxyError] = []
 
     async def attempt(address: Address, failed: trio.Event) -> None:
         try:
-            connected.append((await _attempt(address, port), address))
+            sock = await _complete(begin(address, port, sources).sock)
+            connected.append((sock, address))
             nursery.cancel_scope.cancel()
         except WsproxyError as error:
             failures.append(error)
@@ -129,16 +170,18 @@ def _close(connected: list[tuple[socket.socket, Address]]) -> None:
         sock.close()
 
 
-async def _attempt(address: Address, port: int) -> socket.socket:
-    return await _complete(begin(address, port).sock)
-
-
-def begin(address: Address, port: int) -> Attempt:
+def begin(address: Address, port: int, sources: Sources = ANY_SOURCE) -> Attempt:
     """Begins to connect.
+
+    Args:
+        address: where to; of a family of `sources`, if there is any.
+        port: where to.
+        sources: where from.
 
     Raises:
         ConnectFailed: or one of its kinds: it failed at once.
         DescriptorsExhausted: the system has no socket left.
+        SourceUnavailable: this machine has not the address to connect from.
     """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
@@ -149,6 +192,8 @@ def begin(address: Address, port: int) -> Attempt:
         raise _failure(error.errno or errno.EIO) from error
     try:
         tune(sock)
+        if sources:
+            _bind(sock, sources[address.version])
         code = sock.connect_ex((str(address), port))
         if code not in (0, errno.EINPROGRESS):
             raise _failure(code)
@@ -156,6 +201,17 @@ def begin(address: Address, port: int) -> Attempt:
         sock.close()
         raise
     return Attempt(sock, address)
+
+
+def _bind(sock: socket.socket, source: Address) -> None:
+    try:
+        if _BIND_ADDRESS_NO_PORT is not None:
+            sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((str(source), 0))
+    except OSError as error:
+        raise SourceUnavailable(
+            f"this machine cannot connect from {source}: {error.strerror}"
+        ) from error
 
 
 async def _complete(sock: socket.socket) -> socket.socket:

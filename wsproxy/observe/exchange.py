@@ -41,6 +41,7 @@ class Exchange:
         version: HTTP version of the request.
         user_agent: for the combined format.
         dialled: the address and port the upstream connection leads to.
+        source: the address it comes from, where one is configured.
         rule: name of the rule that decided.
         verdict: ``allow`` or ``deny``.
         would_deny: names of what only reports and would have denied.
@@ -81,6 +82,7 @@ class Exchange:
     version: str | None = None
     user_agent: str | None = None
     dialled: Peer | None = None
+    source: Address | None = None
     rule: str | None = None
     verdict: str | None = None
     would_deny: tuple[str, ...] = ()
@@ -149,9 +151,11 @@ class Exchange:
             self.would_deny = tuple(dict.fromkeys(self.would_deny + verdict.would_deny))
             self.would_allow = tuple(dict.fromkeys(self.would_allow + verdict.would_allow))
 
-    def dial(self, address: Address, port: int) -> None:
-        """Notes where the upstream connection leads."""
+    def dial(self, address: Address, port: int, source: Address | None = None) -> None:
+        """Notes where the upstream connection leads, and where it was made to come from."""
         self.dialled = Peer(address, port)
+        if source is not None:
+            self.source = source
 
     def fail(self, error: BaseException) -> None:
         """Notes what went wrong; the status is noted only when it is sent."""

@@ -73,6 +73,8 @@ def _add_rare(line: dict[str, object], exchange: Exchange) -> None:
         line["websocket"] = _websocket(exchange)
     if exchange.tls is not None:
         line["tls"] = exchange.tls
+    if exchange.source is not None:
+        line["source"] = str(exchange.source)
     if exchange.upstream is not None:
         line["upstream"] = exchange.upstream
     if exchange.tunnel is not None:

@@ -251,7 +251,9 @@ class _Look:
         if upstream is not None:
             assert exchange.dialled is not None
             ready = UpstreamChannel(TcpStream(upstream))
-            inside.upstream = Upstream(ready, inside.target, exchange.dialled.address)
+            inside.upstream = Upstream(
+                ready, inside.target, exchange.dialled.address, way=inside.route.way
+            )
             inner.upstream = inside.upstream
         return Intercepted(inner, exchange, client)
 

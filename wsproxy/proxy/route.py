@@ -19,16 +19,18 @@ from wsproxy.errors import (
     UpstreamClosed,
     UpstreamProtocolError,
     UpstreamTlsError,
-    WsproxyError,
 )
 from wsproxy.model import Address, Target
-from wsproxy.net.dial import Attempt, begin, dial
+from wsproxy.net.dial import ANY_SOURCE, Attempt, Sources, begin, dial, fitting
 from wsproxy.net.parents import Parent, enter, open_way
 from wsproxy.net.resolve import Resolver
 from wsproxy.net.tls_socket import Endpoint
 from wsproxy.observe.exchange import Exchange, milliseconds
 
-__all__ = ["Attempt", "Parents", "Route"]
+__all__ = ["ANY_SOURCE", "Attempt", "Parents", "Route", "Sources", "Way"]
+
+Way = tuple["Parents | None", Sources]
+"""How a connection is made, wherever it leads: a later request may want another one."""
 
 _DOWN_S = 10.0
 """A parent that could not be reached is asked last for so long."""
@@ -62,9 +64,14 @@ class Parents:
         self._down_until: dict[Parent, float] = {}
 
     async def connect(
-        self, target: Target, exchange: Exchange, *, timeout_s: float, tunnel: bool
+        self, route: Route, exchange: Exchange, *, tunnel: bool
     ) -> tuple[Endpoint, Address, Parent]:
-        """A connection that leads to `target`, or to a parent that takes requests for it.
+        """A connection that leads to a target, or to a parent that takes requests for it.
+
+        Args:
+            route: says which target, and how a parent is dialled.
+            exchange: gets the address.
+            tunnel: the target's own octets go over it.
 
         Raises:
             WsproxyError: what the last parent that was tried failed with.
@@ -73,34 +80,30 @@ class Parents:
         order = sorted(self._parents, key=lambda one: self._down_until.get(one, 0.0) > now)
         for left, parent in enumerate(order, 1 - len(order)):
             try:
-                return await self._connect(parent, target, exchange, timeout_s, tunnel=tunnel)
+                return await self._connect(parent, route, exchange, tunnel=tunnel)
             except _TRY_THE_NEXT:
                 if not left:
                     raise
         raise AssertionError("there is a parent")  # pragma: no cover
 
     async def _connect(
-        self,
-        parent: Parent,
-        target: Target,
-        exchange: Exchange,
-        timeout_s: float,
-        *,
-        tunnel: bool,
+        self, parent: Parent, route: Route, exchange: Exchange, *, tunnel: bool
     ) -> tuple[Endpoint, Address, Parent]:
         try:
             own = parent.host.address
             addresses = [own] if own else await self._resolver.resolve(parent.host)
-            sock, address = await dial(addresses, parent.port, timeout_s=timeout_s)
+            sock, address = await dial(
+                addresses, parent.port, timeout_s=route.connect_timeout_s, sources=route.sources
+            )
             endpoint = await enter(sock, parent, timeout_s=self._timeout_s)
-        except WsproxyError:
+        except _TRY_THE_NEXT:
             self._down_until[parent] = trio.current_time() + _DOWN_S
             raise
         self._down_until.pop(parent, None)
-        exchange.dial(address, parent.port)
+        exchange.dial(address, parent.port, route.sources.get(address.version))
         if tunnel or not parent.takes_requests:
             try:
-                await open_way(endpoint, parent, target, timeout_s=self._timeout_s)
+                await open_way(endpoint, parent, route.target, timeout_s=self._timeout_s)
             except BaseException:
                 endpoint.close()
                 raise
@@ -116,12 +119,19 @@ class Route:
         addresses: where it leads, every one vetted; none when a parent knows.
         connect_timeout_s: for all attempts of `connect` together.
         parents: in place of the addresses.
+        sources: addresses of ours to connect from.
     """
 
     target: Target
     addresses: Sequence[Address]
     connect_timeout_s: float
     parents: Parents | None = field(default=None)
+    sources: Sources = field(default_factory=dict)
+
+    @property
+    def way(self) -> Way:
+        """What a connection must share to be used for a request that was admitted to this route."""
+        return self.parents, self.sources
 
     def connect_nowait(self, exchange: Exchange) -> Attempt | None:
         """Begins to connect; `exchange` has the address if that was all.
@@ -132,14 +142,16 @@ class Route:
         Raises:
             ConnectFailed: or one of its kinds.
             DescriptorsExhausted: no socket left.
+            SourceUnavailable: the address to connect from is gone.
         """
-        if len(self.addresses) != 1:
+        addresses = fitting(self.addresses, self.sources)
+        if len(addresses) != 1:
             return None
         began_at = trio.current_time()
-        attempt = begin(self.addresses[0], self.target.port)
+        attempt = begin(addresses[0], self.target.port, self.sources)
         if attempt.stands():
             exchange.connect_ms = milliseconds(began_at, trio.current_time())
-            exchange.dial(attempt.address, self.target.port)
+            self._note(attempt.address, exchange)
         return attempt
 
     async def connect(
@@ -156,6 +168,7 @@ class Route:
         Raises:
             ConnectFailed: or one of its kinds.
             DescriptorsExhausted: no socket left.
+            SourceUnavailable: the address to connect from is gone.
             WsproxyError: a parent failed.
         """
         began_at = trio.current_time()
@@ -163,13 +176,20 @@ class Route:
             if self.parents is not None:
                 exchange.upstream = self.parents.name
                 endpoint, address, parent = await self.parents.connect(
-                    self.target, exchange, timeout_s=self.connect_timeout_s, tunnel=tunnel
+                    self, exchange, tunnel=tunnel
                 )
                 return endpoint, address, None if tunnel or not parent.takes_requests else parent
             sock, address = await dial(
-                self.addresses, self.target.port, timeout_s=self.connect_timeout_s, begun=begun
+                self.addresses,
+                self.target.port,
+                timeout_s=self.connect_timeout_s,
+                begun=begun,
+                sources=self.sources,
             )
         finally:
             exchange.connect_ms = milliseconds(began_at, trio.current_time())
-        exchange.dial(address, self.target.port)
+        self._note(address, exchange)
         return sock, address, None
+
+    def _note(self, address: Address, exchange: Exchange) -> None:
+        exchange.dial(address, self.target.port, self.sources.get(address.version))

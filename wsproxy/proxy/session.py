@@ -27,7 +27,7 @@ from wsproxy.net.tls_socket import Endpoint
 from wsproxy.observe.exchange import Exchange
 from wsproxy.protocol.inside import interpret_inside
 from wsproxy.proxy.pages import Page, reason_phrase
-from wsproxy.proxy.route import Attempt, Route
+from wsproxy.proxy.route import ANY_SOURCE, Attempt, Route, Way
 from wsproxy.proxy.runtime import Live
 
 __all__ = ["Begun", "Session", "Upstream"]
@@ -48,12 +48,13 @@ class Upstream:
         address: where it leads.
         fresh: nothing was asked over it yet.
         parent: takes requests in absolute-form over it; None: it leads to the target.
+        way: how it was made.
 
     Attributes:
         used: for more than one request.
     """
 
-    __slots__ = ("address", "channel", "fresh", "parent", "target", "used")
+    __slots__ = ("address", "channel", "fresh", "parent", "target", "used", "way")
 
     def __init__(
         self,
@@ -63,8 +64,10 @@ class Upstream:
         *,
         fresh: bool = True,
         parent: Parent | None = None,
+        way: Way = (None, ANY_SOURCE),
     ) -> None:
         self.parent = parent
+        self.way = way
         self.fresh = fresh
         self.channel = channel
         self.target = target
@@ -230,7 +233,8 @@ class Session:
         """The address of this client's connection to `target`, if it can be used again."""
         if self.upstream is not None and not self.upstream.serves(target):
             self.drop_upstream()
-        return self.upstream.address if self.upstream else None
+        # Where a parent is, the target is not.
+        return self.upstream.address if self.upstream and self.upstream.way[0] is None else None
 
     async def connect(
         self, route: Route, exchange: Exchange, *, tunnel: bool = False
@@ -247,14 +251,19 @@ class Session:
         """
         upstream = self.upstream
         # Again, because authentication may have taken its time since `paired`.
-        leads_there = upstream and (route.parents or upstream.address in route.addresses)
+        leads_there = (
+            upstream
+            and upstream.way == route.way
+            and (route.parents or upstream.address in route.addresses)
+        )
         if upstream and leads_there and upstream.serves(route.target):
             if upstream.fresh:
                 upstream.fresh = False
             else:
                 upstream.channel.http.start_next_cycle()
                 upstream.used = True
-            exchange.dial(upstream.address, route.target.port)
+            source = route.sources.get(upstream.address.version)
+            exchange.dial(upstream.address, route.target.port, source)
             return upstream.channel
         self.drop_upstream()
         if self.inside is not None and self.inside.error is not None:
@@ -264,7 +273,9 @@ class Session:
             exchange, tunnel=tunnel or inside is not None
         )
         channel = UpstreamChannel(TcpStream(await self._secure(endpoint)))
-        self.upstream = Upstream(channel, route.target, address, fresh=False, parent=parent)
+        self.upstream = Upstream(
+            channel, route.target, address, fresh=False, parent=parent, way=route.way
+        )
         return channel
 
     async def _secure(self, sock: Endpoint) -> Endpoint:
