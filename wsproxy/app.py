@@ -17,6 +17,7 @@ from pathlib import Path
 from wsproxy.app_auth import build_authenticators, build_lockout
 from wsproxy.app_inspection import NOTHING_CAPTURED, Captured, build_plans
 from wsproxy.app_interception import build_looking
+from wsproxy.app_network import build_resolver, build_sources
 from wsproxy.app_upstreams import build_parents
 from wsproxy.auth import Authenticator
 from wsproxy.config.load import Config
@@ -24,7 +25,6 @@ from wsproxy.config.parts import Parts
 from wsproxy.errors import ConfigError
 from wsproxy.model import Address
 from wsproxy.net.engine import RelayLimits, best_engine
-from wsproxy.net.resolve import Resolver
 from wsproxy.observe.exchange import Exchange
 from wsproxy.observe.sinks import SINKS
 from wsproxy.policy.addresses import Zone, compile_zone
@@ -117,7 +117,7 @@ def _gate(
 ) -> Gate:
     settings = config.settings
     policy = settings.policy
-    resolver = Resolver(settings.dns.timeout)
+    resolver = parts.take("resolver", settings.dns, lambda: build_resolver(config))
     return Gate(
         rules=Rules(
             policy.default == "allow", tuple(_rules(config, parts)), policy.mode == "report"
@@ -130,6 +130,7 @@ def _gate(
         listeners=own,
         connect_timeout_s=settings.timeouts.connect,
         parents=build_parents(config, resolver),
+        sources=build_sources(config),
         clock=wall_clock,
     )
 

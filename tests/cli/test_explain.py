@@ -155,6 +155,7 @@ def test_json_says_the_same(file: str, capsys: pytest.CaptureFixture[str]) -> No
         "would_allow": ["hope"],
         "addresses": [],
         "route": None,
+        "source": [],
         "tls": None,
         "websocket": None,
     }
@@ -216,3 +217,57 @@ def test_a_wrong_configuration_is_status_2(file: str, capsys: pytest.CaptureFixt
     assert main(["explain", "--config", file, "http://a.test/"]) == 2
     told = "wsproxy.yaml:1:10: policy.defualt: unknown key; did you mean 'default'?\n"
     assert capsys.readouterr() == ("", told)
+
+
+WAYS = """\
+policy:
+  default: allow
+  source_address: 127.0.0.5
+  rules: [{name: six, when: {hosts: six.test}, action: allow, source_address: "::1"}]
+dns: {hosts: {"*.test": 93.184.216.34, in.test: 10.0.0.1}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "rows"),
+    [
+        (
+            "http://x.test/",
+            0,
+            ["address      93.184.216.34: may be dialled", "source       127.0.0.5"],
+        ),
+        (
+            "http://six.test/",
+            0,
+            ["address      93.184.216.34: there is no IPv4 source address", "source       ::1"],
+        ),
+        (
+            "http://in.test/",
+            1,
+            ["address      10.0.0.1: in.test leads to no public address (private)"],
+        ),
+    ],
+)
+def test_local_names_and_where_connections_come_from_are_told(
+    file: str, capsys: pytest.CaptureFixture[str], url: str, status: int, rows: list[str]
+) -> None:
+    Path(file).write_text(WAYS)
+    got, lines = explained(capsys, file, url)
+    assert got == status
+    assert [line for line in lines if line.startswith(("address", "source"))] == rows
+
+
+def test_a_source_stands_in_json(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(file).write_text(WAYS)
+    _status, lines = explained(capsys, file, "--json", "http://x.test/")
+    assert json.loads("\n".join(lines))["source"] == ["127.0.0.5"]
+
+
+def test_tests_of_a_policy_know_local_names(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path(file).write_text(WAYS)
+    Path("cases.yaml").write_text(
+        "- {url: 'http://in.test/', expect: deny, rule: private-networks}\n"
+        "- {url: 'http://in.test/', resolve: {in.test: 93.184.216.34}, expect: allow}\n"
+    )
+    assert main(["check", "--config", file, "--tests", "cases.yaml"]) == 0
+    assert "2 of 2 as expected" in capsys.readouterr().out

@@ -121,6 +121,7 @@ def test_what_fares_differently_is_told_most_frequent_first(
             "file": None,
             "line": None,
             "route": None,
+            "source": [],
             "tls": None,
             "websocket": None,
         },
@@ -130,6 +131,7 @@ def test_what_fares_differently_is_told_most_frequent_first(
             "file": "new.yaml",
             "line": 6,
             "route": "direct",
+            "source": [],
             "tls": "none",
             "websocket": None,
         },
@@ -158,6 +160,14 @@ def test_another_way_out_or_another_look_is_a_difference(
             "     1  route direct -> far, websocket off -> metadata  10.0.0.7 - GET ws://a.test:80/",
         ],
     )
+
+
+def test_another_source_address_is_a_difference(capsys: pytest.CaptureFixture[str]) -> None:
+    policies("policy: {default: allow}\n", "policy: {default: allow, source_address: 127.0.0.5}\n")
+    write([record("a.test:443")])
+    status, out, _ = ran(capsys, *DIFF)
+    assert status == 1
+    assert "     1  source - -> 127.0.0.5  10.0.0.7 - CONNECT a.test:443" in out.splitlines()
 
 
 def test_who_asks_is_known_by_the_files_or_the_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,6 +112,22 @@ def test_an_upstream_that_is_not_there() -> None:
     ]
 
 
+def test_one_source_address_of_each_family_is_enough() -> None:
+    both = ["192.0.2.1", "2001:db8::1"]
+    assert problems(policy={"source_address": both}) == []
+    rules = [{"action": "allow", "source_address": [*both, "192.0.2.2"]}]
+    assert problems(policy={"rules": rules, "source_address": [*both[1:], both[1]]}) == [
+        (
+            ("policy", "source_address", 1),
+            "there is an IPv6 address already; write one of each family",
+        ),
+        (
+            ("policy", "rules", 0, "source_address", 2),
+            "there is an IPv4 address already; write one of each family",
+        ),
+    ]
+
+
 def test_rule_names_are_unique_even_against_given_ones() -> None:
     rules = [{"name": "rule-2", "action": "deny"}, {"action": "deny"}]
     assert problems(policy={"rules": rules}) == [

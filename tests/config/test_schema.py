@@ -23,6 +23,7 @@ def test_defaults_are_those_of_the_interface() -> None:
             "default": "deny",
             "mode": "enforce",
             "private_networks": (),
+            "source_address": (),
             "rules": (),
             "websocket": "metadata",
         },
@@ -44,7 +45,7 @@ def test_defaults_are_those_of_the_interface() -> None:
             "lifetime": "1d",
             "drain": "30s",
         },
-        "dns": {"timeout": "5s"},
+        "dns": {"servers": (), "timeout": "5s", "cache": True, "hosts": {}},
         "upstreams": {},
         "interception": None,
         "logs": {"access": {"to": "stdout", "format": "json"}, "level": "info"},
@@ -139,7 +140,7 @@ def properties(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def test_the_json_schema_describes_every_setting() -> None:
     schema = json_schema()
     described = dict(properties(schema))
-    assert len(described) == 149
+    assert len(described) == 154
     # A description that only repeats that of the section referred to is left out by pydantic.
     bare = [name for name, value in described.items() if not {"description", "$ref"} & set(value)]
     assert bare == []

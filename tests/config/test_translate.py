@@ -279,6 +279,7 @@ def test_valid_keys_are_listed_by_section() -> None:
         "messages",
         "extensions",
         "upstream",
+        "source_address",
         "limits",
         "tls",
     ]

@@ -167,6 +167,39 @@ async def test_a_full_proxy_says_so_and_leaves_no_connection_behind(tmp_path: Pa
         lane.runtime.occupancy.leave(LOOPBACK)
 
 
+@pytest.mark.parametrize("addresses", ["127.0.0.1", "[127.0.0.1, 127.0.0.2]"])
+async def test_a_name_takes_the_lane_once_its_one_address_is_known(
+    tmp_path: Path, addresses: str
+) -> None:
+    """Several addresses take some racing, which a session does."""
+    names = f"dns: {{hosts: {{origin.test: {addresses}}}}}\n"
+    async with open_lane(tmp_path, OPEN.replace("['*']", "['*.test']") + names) as lane:
+        port = lane.origin.getsockname()[1]
+        answer = await lane.ask(connect(b"origin.test:%d" % port) + b"x")
+        assert (answer, lane.left) == (ESTABLISHED + b"x", int(addresses != "127.0.0.1"))
+        await lane.runtime.engine.wait_empty()
+    assert [record["address"] for record in lane.records] == [f"127.0.0.1:{port}"] * 2
+
+
+async def test_a_known_name_that_leads_inside_is_refused_in_the_lane_as_well(
+    tmp_path: Path,
+) -> None:
+    names = "dns: {hosts: {origin.test: 127.0.0.1}}\n"
+    async with open_lane(tmp_path, "policy: {default: allow}\n" + names) as lane:
+        assert (await lane.ask(connect(b"origin.test:80")))[9:12] == b"403"
+    (record,) = lane.records
+    assert (record["rule"], record["address"]) == ("private-networks", None)
+
+
+async def test_the_lane_comes_from_the_source_of_the_rule(tmp_path: Path) -> None:
+    sourced = OPEN.replace("default: allow", "default: allow, source_address: 127.0.0.5")
+    async with open_lane(tmp_path, sourced) as lane:
+        assert await lane.ask(connect(lane.authority) + b"x") == ESTABLISHED + b"x"
+        assert lane.left == 0
+        await lane.runtime.engine.wait_empty()
+    assert {record["source"] for record in lane.records} == {"127.0.0.5"}
+
+
 async def test_no_tunnel_begins_while_stopping(tmp_path: Path) -> None:
     async with open_lane(tmp_path) as lane:
         lane.runtime.drain.begin()

@@ -233,6 +233,7 @@ def test_every_field_of_a_record_is_on_the_page_and_no_other() -> None:
     exchange = Exchange(Peer(IPv4Address("192.0.2.1"), 1), 0.0)
     exchange.websocket = Summary(0, 0, 1006, False, Side.CLIENT, 0, None, None)
     exchange.tls, exchange.tunnel = {}, "1"
+    exchange.source, exchange.upstream = IPv4Address("192.0.2.2"), "u"
     exchange.would_deny = exchange.would_allow = ("r",)
     record = json.loads(format_json("access", exchange, 0.0, 0.0))
     text, _, _ = section(page("operations.md"), "Access records").partition("### ")

@@ -129,6 +129,7 @@ def _as_dict(said: Explanation, file: str) -> dict[str, object]:
             {"address": address, "refused": why} for address, why in said.addresses.items()
         ],
         "route": said.route if said.allow else None,
+        "source": [str(one) for one in said.source] if said.allow else [],
         "tls": said.tls if said.allow else None,
         "websocket": said.websocket,
     }
@@ -149,7 +150,9 @@ def _as_text(said: Explanation, file: str) -> str:
         for address, why in said.addresses.items()
     ]
     if said.allow:
-        rows += [("route", said.route), ("tls", said.tls)]
+        rows += [("route", said.route)]
+        rows += [("source", str(address)) for address in said.source]
+        rows += [("tls", said.tls)]
         if said.websocket is not None:
             rows.append(("websocket", said.websocket))
     return "\n".join(f"{name:<12} {value}" for name, value in rows)

@@ -144,13 +144,16 @@ def _differences(cases: dict[_Who, _Case], old: _Side, new: _Side) -> Iterator[_
 
 def _fate(said: Explanation) -> tuple[object, ...]:
     """What the one who asks, or who looks at it later, can tell."""
-    return (said.route, said.tls, said.websocket) if said.allow else ("deny",)
+    source = " ".join(map(str, said.source)) or "-"
+    return (said.route, source, said.tls, said.websocket) if said.allow else ("deny",)
 
 
 def _print_difference(one: _Difference, old: _Side, new: _Side) -> None:
     changes = f"{one.old.verdict} -> {one.new.verdict}"
     if one.old.allow and one.new.allow:
-        pairs = zip(("route", "tls", "websocket"), _fate(one.old), _fate(one.new), strict=True)
+        pairs = zip(
+            ("route", "source", "tls", "websocket"), _fate(one.old), _fate(one.new), strict=True
+        )
         changes = ", ".join(f"{name} {a} -> {b}" for name, a, b in pairs if a != b)
     click.echo(f"{one.times:>6}  {changes}  {_shown_who(one.who)}")
     click.echo(f"        old: {old.place(one.old)}")
@@ -176,6 +179,7 @@ def _diff_as_dict(
             "file": file if said.line else None,
             "line": said.line or None,
             "route": said.route if said.allow else None,
+            "source": [str(one) for one in said.source] if said.allow else [],
             "tls": said.tls if said.allow else None,
             "websocket": said.websocket,
         }

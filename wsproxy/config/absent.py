@@ -14,8 +14,6 @@ __all__ = ["ABSENT_KEYS", "ABSENT_VALUES"]
 ABSENT_KEYS: Final = frozenset(
     {
         "admin",
-        "dns.cache",
-        "dns.servers",
         "listeners[].proxy_protocol",
         "listeners[].tls",
         "policy.rules[].limits.bandwidth",

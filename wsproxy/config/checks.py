@@ -16,7 +16,7 @@ from typing import Final
 from wsproxy.config.auth import Method
 from wsproxy.config.inspection import Inspection, MessageRule
 from wsproxy.config.problems import KeyPath, dotted
-from wsproxy.config.schema import Policy, Settings
+from wsproxy.config.schema import Policy, Rule, Settings
 
 __all__ = ["problems_of"]
 
@@ -41,6 +41,7 @@ def problems_of(settings: Settings) -> Iterator[Problem]:
     yield from _captures(settings)
     yield from _interception(settings)
     yield from _upstreams(settings)
+    yield from _source_addresses(settings.policy)
 
 
 def _listeners(settings: Settings) -> Iterator[Problem]:
@@ -192,6 +193,19 @@ def _upstreams(settings: Settings) -> Iterator[Problem]:
                 yield (*path, "token"), "SOCKS5 knows no tokens; use username and password"
             if upstream.tls.ca and upstream.url.kind != "https":
                 yield (*path, "tls"), f"there is no TLS to {upstream.url.kind}; write https"
+
+
+def _source_addresses(policy: Policy) -> Iterator[Problem]:
+    places: list[tuple[KeyPath, Policy | Rule]] = [(("policy",), policy)]
+    places += [(("policy", "rules", index), rule) for index, rule in enumerate(policy.rules)]
+    for path, place in places:
+        families = [address.version for address in place.source_address]
+        for index, family in enumerate(families):
+            if family in families[:index]:
+                yield (
+                    (*path, "source_address", index),
+                    f"there is an IPv{family} address already; write one of each family",
+                )
 
 
 def _captures(settings: Settings) -> Iterator[Problem]:

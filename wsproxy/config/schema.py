@@ -20,12 +20,14 @@ from pydantic import (
 )
 
 from wsproxy.config.auth import Auth
+from wsproxy.config.dns import Dns, OwnAddress
 from wsproxy.config.fields import (
     AccessSink,
     Duration,
     FilePath,
     ListenAddress,
     Listening,
+    Many,
     Method,
     Network,
     NetworkText,
@@ -171,6 +173,11 @@ class Rule(Section):
     upstream: SetName | None = Field(
         default=None, description="Name in upstreams: go through that proxy; direct by default."
     )
+    source_address: OneOrMany[OwnAddress] = Field(
+        default_factory=tuple,
+        description="Address of this machine to connect from, or one of each family; "
+        "policy.source_address by default.",
+    )
     limits: RuleLimits = Field(
         default=RuleLimits(), description="How much may be used of what the rule allows."
     )
@@ -196,6 +203,11 @@ class Policy(Section):
     )
     private_networks: tuple[PrivateNetwork, ...] = Field(
         default=(), description="Exceptions from the refusal of every address that is not public."
+    )
+    source_address: Many[OwnAddress] = Field(
+        default=(),
+        description="Address of this machine to connect from, or one of each family; "
+        "the system's choice by default.",
     )
     rules: tuple[Rule, ...] = Field(default=(), description="The first that matches decides.")
     websocket: WebSocketMode = Field(
@@ -251,12 +263,6 @@ class Timeouts(Section):
     idle: Duration = duration("1h", "For the next byte in a tunnel.")
     lifetime: Duration = duration("24h", "For a tunnel as a whole.")
     drain: Duration = duration("30s", "For open sessions when stopping.")
-
-
-class Dns(Section):
-    """Name resolution."""
-
-    timeout: Duration = duration("5s", "For one look-up.")
 
 
 class Access(Section):

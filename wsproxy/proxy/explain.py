@@ -79,6 +79,7 @@ class Explanation:
         would_allow: the same of those that would have allowed.
         addresses: each address the name leads to, and why it may not be dialled.
         route: ``direct``, or the name of the upstreams.
+        source: addresses of ours that the connection would come from; none: the system chooses.
         tls: ``none``, ``passthrough``, ``intercept`` or ``intercept_always``.
         websocket: how closely a WebSocket is looked at; None where there is none to see.
     """
@@ -92,6 +93,7 @@ class Explanation:
     would_allow: Sequence[str] = ()
     addresses: dict[str, str | None] = field(default_factory=dict)
     route: str = "direct"
+    source: Sequence[Address] = ()
     tls: str = "none"
     websocket: str | None = None
 
@@ -153,8 +155,10 @@ def ask_about(runtime: Runtime, question: Question, *, inside: bool = True) -> E
             return way
     said = _decide(runtime, _request(question), exchange)
     # Inside a tunnel the way out is that of the tunnel, whichever rule decides.
-    said.route = _route(runtime, said) if way is None else way.route
-    said.tls = "none" if way is None else way.tls
+    if way is None:
+        _find_way(runtime, said)
+    else:
+        said.route, said.source, said.tls = way.route, way.source, way.tls
     if said.allow and scheme in ("ws", "wss"):
         plan = runtime.plans.of(said.rule)
         said.websocket = "off" if plan is None else plan.mode
@@ -169,7 +173,7 @@ def _ask_about_tunnel(runtime: Runtime, question: Question, exchange: Exchange) 
         exchange.sniffed = frozenset({"tls" if scheme in _ALPN else "other"})
         exchange.alpn = _ALPN.get(scheme, ())
         said = _decide(runtime, connect, exchange)
-    said.route = _route(runtime, said)
+    _find_way(runtime, said)
     if not said.allow:
         return said
     always = runtime.looking.always.get(said.rule)
@@ -206,12 +210,15 @@ def explain_nowait(
     """
     said = ask_about(runtime, question, inside=inside)
     host = question.target.host
-    address = host.address
-    if address is None and said.route == "direct":  # else the parent looks it up
-        address = (known or {}).get(host.text)
-    if not said.allow or address is None:
+    addresses: Sequence[Address] | None = None
+    if host.address is not None:
+        addresses = (host.address,)
+    elif said.route == "direct":  # else the parent looks it up
+        given = (known or {}).get(host.text)
+        addresses = runtime.gate.resolver.known(host) if given is None else (given,)
+    if not said.allow or addresses is None:
         return said
-    return _vetted(runtime, question.target, said, (address,))
+    return _vetted(runtime, question.target, said, addresses)
 
 
 async def explain(
@@ -249,6 +256,11 @@ def _vetted(
     if all(said.addresses.values()):
         said.allow, said.rule, said.line = False, "private-networks", 0
         said.reason = next(iter(said.addresses.values())) or ""
+        return said
+    families = {address.version for address in said.source}
+    for address in addresses:
+        if families and address.version not in families and said.addresses[str(address)] is None:
+            said.addresses[str(address)] = f"there is no IPv{address.version} source address"
     return said
 
 
@@ -275,9 +287,11 @@ def _decide(runtime: Runtime, request: ProxyRequest, exchange: Exchange) -> Expl
     )
 
 
-def _route(runtime: Runtime, said: Explanation) -> str:
+def _find_way(runtime: Runtime, said: Explanation) -> None:
     parents = runtime.gate.parents.get(said.rule)
-    return "direct" if parents is None else parents.name
+    if parents is not None:
+        said.route = parents.name
+    said.source = tuple(runtime.gate.sources.get(said.rule, {}).values())
 
 
 def _connect(question: Question) -> ProxyRequest:

@@ -24,7 +24,7 @@ from wsproxy.policy.addresses import Zone, is_own_listener
 from wsproxy.policy.addresses import vet as refusal_of
 from wsproxy.policy.rules import Ask, Rules, decide, tunnel_protocols
 from wsproxy.protocol.handshake import offered_subprotocols
-from wsproxy.proxy.route import Parents, Route
+from wsproxy.proxy.route import ANY_SOURCE, Parents, Route, Sources
 
 __all__ = ["Gate"]
 
@@ -48,6 +48,7 @@ class Gate:
         connect_timeout_s: see `Route`.
         clock: the wall clock, in seconds since 1970.
         parents: by the name of a rule, those its requests go through.
+        sources: by the name of a rule, where its connections come from.
     """
 
     rules: Rules
@@ -60,6 +61,7 @@ class Gate:
     connect_timeout_s: float
     clock: Callable[[], float]
     parents: Mapping[str, Parents] = field(default_factory=dict)
+    sources: Mapping[str, Sources] = field(default_factory=dict)
 
     def challenges(self, now: float, *, stale: bool = False) -> list[bytes]:
         """The Proxy-Authenticate values of all schemes, best first (RFC 9110 §11.7.1).
@@ -104,20 +106,17 @@ class Gate:
         identity = await self._authenticate(request, exchange, {} if legs is None else legs)
         self._decide(request, identity, exchange)
         target = request.target
-        if (parents := self.parents.get(exchange.rule or "")) is not None:
-            return self._route_through(parents, target)
-        addresses: Sequence[Address]
-        if connected is not None:
-            addresses = (connected,)
-        elif target.host.address is not None:
-            addresses = (target.host.address,)
-        else:
+        if exchange.rule in self.parents:
+            return self._route(target, (), exchange)
+        addresses: Sequence[Address] | None = (connected,) if connected else None
+        addresses = addresses or self.resolver.known(target.host)
+        if addresses is None:
             began_at = trio.current_time()
             try:
                 addresses = await self.resolver.resolve(target.host)
             finally:
                 exchange.resolve_ms = milliseconds(began_at, trio.current_time())
-        return Route(target, self.vet(target, addresses), self.connect_timeout_s)
+        return self._route(target, addresses, exchange)
 
     def admit_nowait(self, request: ProxyRequest, exchange: Exchange) -> Route | None:
         """What `admit` says, if nothing has to be waited for; else None.
@@ -127,7 +126,8 @@ class Gate:
             Denied: by a rule, or because of the address.
         """
         target = request.target
-        if target.host.address is None or self.parents or _is_single_use(request):
+        addresses = self.resolver.known(target.host)
+        if addresses is None or self.parents or _is_single_use(request):
             return None
         identity = None
         offered = self._offered(request, {})
@@ -137,13 +137,19 @@ class Gate:
                 return None
             self._admit_identity(identity, exchange, offered[1].now)
         self._decide(request, identity, exchange)
-        return Route(target, self.vet(target, (target.host.address,)), self.connect_timeout_s)
+        return self._route(target, addresses, exchange)
 
-    def _route_through(self, parents: Parents, target: Target) -> Route:
-        """What a name leads to, the parent finds out; an address is vetted as ever."""
-        if target.host.address is not None:
-            self.vet(target, (target.host.address,))
-        return Route(target, (), self.connect_timeout_s, parents)
+    def _route(self, target: Target, addresses: Sequence[Address], exchange: Exchange) -> Route:
+        """What a name leads to, a parent finds out; everything else is vetted."""
+        rule = exchange.rule or ""
+        parents, sources = self.parents.get(rule), self.sources.get(rule, ANY_SOURCE)
+        if parents is None:
+            vetted = self.vet(target, addresses)
+        else:
+            vetted = []
+            if target.host.address is not None:
+                self.vet(target, (target.host.address,))
+        return Route(target, vetted, self.connect_timeout_s, parents, sources)
 
     def decide_again(self, request: ProxyRequest, exchange: Exchange) -> None:
         """Asks policy about what is known now of a tunnel, or is asked for inside it.
