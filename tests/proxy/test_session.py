@@ -116,6 +116,18 @@ async def test_where_a_parent_is_the_target_is_not(door: Door, ends: Ends) -> No
     assert len(door.network.dialled) == 2
 
 
+async def test_a_pair_through_a_parent_is_told_as_one(door: Door, ends: Ends) -> None:
+    await ends.session.connect(ROUTE, ends.exchange)
+    upstream = ends.session.upstream
+    assert upstream is not None
+    through = replace(ROUTE, parents=Parents("out", [], door.network, 1.0))
+    upstream.fresh, upstream.way = True, through.way
+    assert ends.exchange.upstream is None
+    await ends.session.connect(through, ends.exchange)
+    assert ends.exchange.upstream == "out"
+    assert len(door.network.dialled) == 1
+
+
 async def test_a_connection_that_was_taken_is_no_longer_the_sessions(
     door: Door, ends: Ends
 ) -> None:

@@ -262,8 +262,11 @@ class Session:
             else:
                 upstream.channel.http.start_next_cycle()
                 upstream.used = True
-            source = route.sources.get(upstream.address.version)
-            exchange.dial(upstream.address, route.target.port, source)
+            source, parent = route.sources.get(upstream.address.version), upstream.parent
+            port = route.target.port if parent is None else parent.port
+            exchange.dial(upstream.address, port, source)
+            if route.parents is not None:
+                exchange.upstream = route.parents.name
             return upstream.channel
         self.drop_upstream()
         if self.inside is not None and self.inside.error is not None:
