@@ -8,9 +8,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
+import trio.testing
 
 from tests.support.wire import Wire, tcp_pair
-from wsproxy.net.streams import RECEIVE_SIZE, TcpStream, is_exhausted, tune
+from wsproxy.net import streams
+from wsproxy.net.streams import (
+    RECEIVE_SIZE,
+    TcpStream,
+    is_exhausted,
+    tune,
+    wait_either_readable,
+)
 
 
 class Pair:
@@ -210,3 +218,37 @@ async def test_every_operation_can_be_cancelled(pair: Pair, operation: str) -> N
         scope.cancel()
         await getattr(pair.stream, operation)(*arguments)
     assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("how", ["epoll", "no descriptor left", "elsewhere"])
+@pytest.mark.parametrize("side", [0, 1])
+async def test_whichever_can_be_read_first(
+    monkeypatch: pytest.MonkeyPatch, how: str, side: int
+) -> None:
+    def refuse(_size: int) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    if how == "no descriptor left":
+        monkeypatch.setattr(streams.select, "epoll", refuse)
+    if how == "elsewhere":
+        monkeypatch.setattr(streams.sys, "platform", "darwin")
+    pairs = [tcp_pair(), tcp_pair()]
+    for near, _far in pairs:
+        tune(near)
+    both = [TcpStream(near) for near, _far in pairs]
+    async with trio.open_nursery() as nursery:
+
+        async def wait() -> None:
+            await wait_either_readable(*both)
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        pairs[side][1].send(b"x")
+        with trio.fail_after(5):
+            await trio.sleep_forever()
+    assert nursery.cancel_scope.cancelled_caught
+    assert [stream.is_readable() for stream in both] == [side == 0, side == 1]
+    for stream, (_near, far) in zip(both, pairs, strict=True):
+        stream.close()
+        far.close()

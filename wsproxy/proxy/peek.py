@@ -8,7 +8,7 @@ import trio
 
 from wsproxy.errors import ClientProtocolError
 from wsproxy.model import Target
-from wsproxy.net.streams import TcpStream
+from wsproxy.net.streams import TcpStream, wait_either_readable
 from wsproxy.protocol.authority import parse_host_field
 from wsproxy.protocol.client_hello import (
     ClientHello,
@@ -100,15 +100,7 @@ async def _receive(client: TcpStream, upstream: TcpStream) -> bytes | None:
     data: bytes | None = client.receive_nowait()
     if data is not None:
         return data
-    async with trio.open_nursery() as nursery:
-
-        async def hear_upstream() -> None:
-            await trio.lowlevel.wait_readable(upstream.sock)
-            nursery.cancel_scope.cancel()
-
-        nursery.start_soon(hear_upstream)
-        await trio.lowlevel.wait_readable(client.sock)
-        nursery.cancel_scope.cancel()
+    await wait_either_readable(client, upstream)
     return client.receive_nowait()
 
 

@@ -8,8 +8,9 @@ To decide again takes no look-up and no password: see `wsproxy.proxy.gate.Gate.r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Protocol
 
 import trio
@@ -50,19 +51,6 @@ class Ending(Protocol):
         """Ends it now, or never where it is over; neither waits nor raises."""
 
 
-class _Task:
-    """What a task is doing."""
-
-    __slots__ = ("scope",)
-
-    def __init__(self) -> None:
-        self.scope = trio.CancelScope()
-
-    def revoke(self) -> None:
-        """See `Ending`."""
-        self.scope.cancel()
-
-
 class Standing:
     """All that goes on, with the way to end each."""
 
@@ -93,23 +81,13 @@ class Standing:
         """It is over, or somebody else is going to end it."""
         self._endings.pop(exchange, None)
 
-    @contextmanager
-    def interruptible(self, exchange: Exchange) -> Iterator[None]:
+    def interruptible(self, exchange: Exchange) -> AbstractContextManager[None]:
         """Around what is cut short when it is allowed no more.
 
         Raises:
             WsproxyError: it was; what would be answered now.
         """
-        task = _Task()
-        self.enter(exchange, task)
-        try:
-            with task.scope:
-                yield
-        finally:
-            self.leave(exchange)
-        if task.scope.cancelled_caught:
-            assert exchange.revoked is not None
-            raise exchange.revoked
+        return _Interruptible(self, exchange)
 
     async def review(self, reviewer: Reviewer) -> int:
         """Decides about everything again, and ends what is allowed no more; returns how much that was."""
@@ -163,3 +141,34 @@ class Standing:
                 self._review(exchange, reviewer)
             else:
                 self._next_expiry = min(self._next_expiry, identity.expires_at)
+
+
+class _Interruptible:
+    """What a task is doing; see `Standing.interruptible`."""
+
+    __slots__ = ("_exchange", "_scope", "_standing")
+
+    def __init__(self, standing: Standing, exchange: Exchange) -> None:
+        self._standing, self._exchange = standing, exchange
+        self._scope = trio.CancelScope()
+
+    def revoke(self) -> None:
+        """See `Ending`."""
+        self._scope.cancel()
+
+    def __enter__(self) -> None:
+        self._standing.enter(self._exchange, self)
+        self._scope.__enter__()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        self._standing.leave(self._exchange)
+        handled = self._scope.__exit__(kind, error, trace)
+        if self._scope.cancelled_caught:
+            assert self._exchange.revoked is not None
+            raise self._exchange.revoked
+        return handled
