@@ -31,7 +31,7 @@ help:
 	@echo 'make bench         measure wsproxy side by side with other proxies'
 	@echo 'make fuzz          run every fuzz target for FUZZ_SECONDS=30 seconds'
 	@echo 'make differential  send a million mutated requests past a strict reader (goal G2)'
-	@echo 'make ssrf          judge a million random spellings of hosts (goal G16)'
+	@echo 'make ssrf          judge a million random spellings of hosts, and as many requests past zones (goal G16)'
 	@echo 'make image-test    build the container image, run it and drive it with curl'
 	@echo 'make requirements  pin requirements/*.txt again from requirements/*.in'
 	@echo 'make clean         remove what these targets made'
@@ -118,7 +118,7 @@ differential: .venv/.dev
 	@$(bin)/python -m tests.differential $(ARGS)
 
 ssrf: .venv/.dev
-	@$(bin)/python -m tests.ssrf.spellings --count 1000000 --seed 1
+	@$(bin)/python -m tests.ssrf --count 1000000 --seed 1
 
 image-test:
 	@scripts/image-test

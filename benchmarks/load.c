@@ -11,7 +11,8 @@
  *   idle     opens TUNNELS, says so on stdout, and holds them until stdin ends
  *
  * PROXY_PORT 0 leaves the proxy out: what this program can do by itself.
- * CREDENTIALS is the base64 of name:password.
+ * CREDENTIALS is the base64 of name:password; or @FILE, a file with one a line, which
+ * tunnels have in turns.
  *
  * One line of key=value: `work` and `seconds` of the measured part (without the
  * first 0.3 s), `total_work` of the whole run, for whoever counts the proxy's
@@ -50,7 +51,9 @@ struct peer {
 static const char *const names[] = {"bulk", "echo", "connect", "idle", "ws", "wsabs"};
 static enum { BULK, ECHO, CONNECT, IDLE, WS, WSABS, MODES } mode;
 static int poller, proxy_port, origin_port, still_to_start, waiting_for_stdin;
-static char request[1024], handshake[1024], data[CHUNK], sink[1 << 20];
+static char handshake[1024], data[CHUNK], sink[1 << 20];
+static char **requests; /* of clients in turns */
+static int request_count;
 
 static struct peer *add(int fd, enum kind kind, unsigned events) {
   struct peer *p = calloc(1, sizeof *p);
@@ -125,6 +128,12 @@ static void ask(struct peer *p, const char *what, enum phase next) {
   wait_for(p, EPOLLIN);
 }
 
+static const char *next_request(void) {
+  static int next;
+  next = (next + 1) % request_count;
+  return requests[next];
+}
+
 static void connected(struct peer *p) {
   int error = 0;
   socklen_t length = sizeof error;
@@ -132,7 +141,7 @@ static void connected(struct peer *p) {
   if (error) { fail(p); return; }
   if (speaks_websocket() && (mode == WSABS || !proxy_port)) ask(p, handshake, SHAKING);
   else if (!proxy_port) begin(p);
-  else ask(p, request, ASKED);
+  else ask(p, next_request(), ASKED);
 }
 
 static void answered(struct peer *p) {
@@ -272,14 +281,36 @@ static void listen_as_origin(void) {
   add(fd, LISTENER, EPOLLIN);
 }
 
+static void write_request(const char *host, const char *fields) {
+  requests = realloc(requests, (request_count + 1) * sizeof *requests);
+  if (!requests || asprintf(&requests[request_count++], "CONNECT %s HTTP/1.1\r\nHost: %s\r\n%s\r\n",
+                            host, host, fields) < 0)
+    fatal("memory");
+}
+
+static void write_requests_of(const char *file, const char *host) {
+  char line[512], fields[600];
+  FILE *lines = fopen(file, "r");
+  if (!lines) fatal(file);
+  while (fgets(line, sizeof line, lines)) {
+    line[strcspn(line, "\n")] = 0;
+    snprintf(fields, sizeof fields, "Proxy-Authorization: Basic %s\r\n", line);
+    write_request(host, fields);
+  }
+  fclose(lines);
+}
+
 /* What clients say, with the origin's port and the credentials. */
 static void write_requests(const char *credentials) {
   char host[64], fields[512] = "";
   snprintf(host, sizeof host, "127.0.0.1:%d", origin_port);
-  if (credentials)
-    snprintf(fields, sizeof fields, "Proxy-Authorization: Basic %s\r\n", credentials);
-  snprintf(request, sizeof request, "CONNECT %s HTTP/1.1\r\nHost: %s\r\n%s\r\n", host, host,
-           fields);
+  if (credentials && *credentials == '@') {
+    write_requests_of(credentials + 1, host);
+  } else {
+    if (credentials)
+      snprintf(fields, sizeof fields, "Proxy-Authorization: Basic %s\r\n", credentials);
+    write_request(host, fields);
+  }
   if (mode == WSABS)
     snprintf(handshake, sizeof handshake, "GET http://%s/ HTTP/1.1\r\nHost: %s\r\n" ASK "%s\r\n",
              host, host, fields);

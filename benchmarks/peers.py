@@ -6,7 +6,8 @@ that allows 127.0.0.1, and write an access log into a file.
 
 wsproxy is there four times: it looks into no WebSocket, as Squid and Envoy do (and
 so into no tunnel for one); into all of them, as it does by default; it records
-every message in capture files, too; and it does that inside TLS as well.  Squid is
+every message in capture files, too; and it does that inside TLS as well.  Once more it is
+there with a thousand users and a hundred rules, to be compared with itself.  Squid is
 there twice more for TLS: it turns to the origin first, as all others do, or to the
 client.  It relays WebSockets and does not look into them.  mitmproxy looks into
 everything and knows no other way.  Whoever looks into TLS verifies the origin.
@@ -28,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from argon2 import PasswordHasher
 from passlib.hash import apr_md5_crypt
 
 __all__ = [
@@ -38,8 +40,10 @@ __all__ = [
     "INSPECTING",
     "INTERCEPTING",
     "PEERS",
+    "PEOPLE",
     "PROJECT",
     "RECORDING",
+    "RULED",
     "TAPPED",
     "TRUSTING",
     "Place",
@@ -52,6 +56,10 @@ CACHE = PROJECT / "build" / "bench"
 
 CAPTURES = "captures"
 """Folder of wsproxy's capture files, within that of its `Place`."""
+
+RULES, USERS = 100, 1000
+PEOPLE = "people"
+"""File with the credentials of all `USERS`, within the folder of a `Place`."""
 
 USER, PASSWORD = "bench", "correct-horse"
 CREDENTIALS = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
@@ -105,6 +113,47 @@ logs: {{access: {{to: {place.folder}/access.log}}}}
     if websocket == "log":
         config += f"inspection: {{capture: {{directory: {place.folder}/{CAPTURES}}}}}\n"
     return _run_wsproxy(place, config)
+
+
+def _wsproxy_ruled(place: Place) -> Command:
+    """Everybody proves who it is, and the rule that lets them through is the last but one.
+
+    Hashes are argon2id at little cost: each is asked once, what is measured is the memory of it.
+    """
+    hashed = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
+    names = [f"user{number}" for number in range(USERS)]
+    (place.folder / "users").write_text(
+        "".join(f"{name}:{hashed}:g{number % 10}\n" for number, name in enumerate(names))
+    )
+    (place.folder / PEOPLE).write_text(
+        "".join(base64.b64encode(f"{name}:{PASSWORD}".encode()).decode() + "\n" for name in names)
+    )
+    config = f"""
+listeners: [{{address: "127.0.0.1:{place.port}"}}]
+auth: {{required: true, methods: [{{type: basic, users: {place.folder}/users}}]}}
+logs: {{access: {{to: none}}}}
+policy:
+  default: deny
+  private_networks: [{{hosts: ["127.0.0.1"], networks: [127.0.0.0/8]}}]
+  rules:
+{"".join(map(_rule, range(RULES - 2)))}
+    - {{name: here, when: {{groups: [g0, g1, g2, g3, g4, g5, g6, g7, g8, g9], hosts: ["127.0.0.1"]}}, action: allow, websocket: off}}
+    - {{name: rest, when: {{ports: 25}}, action: deny}}
+"""
+    return _run_wsproxy(place, config)
+
+
+def _rule(number: int) -> str:
+    """One of the kinds that a policy of this length has; none meets 127.0.0.1."""
+    hosts = f'hosts: [h{number}.example, "*.h{number}.example"]'
+    when = (
+        hosts,
+        f"{hosts}, ports: 443",
+        f"groups: g{number % 10}, {hosts}",
+        f"users: user{number}, ports: [80, 443]",
+        f"clients: 10.{number}.0.0/16, {hosts}",
+    )[number % 5]
+    return f"    - {{name: r{number}, when: {{{when}}}, action: {'deny' if number % 3 else 'allow'}}}\n"
 
 
 def _make_authority(folder: Path) -> tuple[Path, Path]:
@@ -332,6 +381,7 @@ def _environment(name: str, requirements: str) -> Path:
 
 
 TAPPED, RECORDING, INTERCEPTING = "wsproxy metadata", "wsproxy log", "wsproxy intercepting"
+RULED = "wsproxy with users and rules"
 BUMPING, TRUSTING, INSPECTING = "Squid bumping", "Squid client-first", "mitmproxy"
 """Peers that are not in all sets."""
 
@@ -339,6 +389,7 @@ PEERS: dict[str, Peer] = {
     "wsproxy": functools.partial(_wsproxy, websocket="off"),
     TAPPED: functools.partial(_wsproxy, websocket="metadata"),
     RECORDING: functools.partial(_wsproxy, websocket="log"),
+    RULED: _wsproxy_ruled,
     INTERCEPTING: _wsproxy_intercepting,
     "Squid": _squid,
     BUMPING: functools.partial(_squid_bumping, rules=_ORIGIN_FIRST),

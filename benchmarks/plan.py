@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from peers import BUMPING, INSPECTING, INTERCEPTING, RECORDING, TAPPED, TRUSTING
+from peers import BUMPING, INSPECTING, INTERCEPTING, RECORDING, RULED, TAPPED, TRUSTING
 
 __all__ = ["MODES", "SETS", "Mode", "Set"]
 
@@ -97,6 +97,13 @@ SETS = {
         ("echo64", "connect16", "idle4000"),
         ("wsproxy", "Squid", "tinyproxy", "Envoy"),
         guarded=True,
+        direct=False,
+    ),
+    "ruled": Set(
+        "wsproxy beside itself: a thousand users and a hundred rules",
+        ("connect16",),
+        ("wsproxy", RULED),
+        references=("wsproxy",),
         direct=False,
     ),
     "inspected": Set(

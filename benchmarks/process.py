@@ -29,10 +29,12 @@ class Proxy:
     Attributes:
         port: where it listens on 127.0.0.1; 0 stands for no proxy at all.
         pid: of its first process.
+        credentials: that its clients send, as `load.c` takes them; empty for none.
     """
 
     port: int
     pid: int
+    credentials: str = ""
 
     def _family(self) -> list[int]:
         """Its processes: itself and its descendants."""

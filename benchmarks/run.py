@@ -1,6 +1,6 @@
 """wsproxy side by side with Squid, tinyproxy, Envoy and mitmproxy, in one run on this machine.
 
-    python benchmarks/run.py [--sets open,guarded,inspected,intercepted] [--modes bulk16,...]
+    python benchmarks/run.py [--sets open,guarded,ruled,inspected,intercepted] [--modes bulk16,...]
                              [--peers Squid,...] [--rounds 3] [--secs 1.5] [--write]
 
 Each proxy is pinned to one core and the load (`load.c`, `tls_load.c`: clients and origin
@@ -25,11 +25,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from certificates import Origin, make_origin
-from peers import CACHE, CAPTURES, CREDENTIALS, PEERS, PROJECT, Place, versions
+from peers import CACHE, CAPTURES, CREDENTIALS, PEERS, PEOPLE, PROJECT, RULED, Place, versions
 from plan import MODES, SETS, Mode
 from process import LOAD_CORE, PROXY_CORE, Proxy, run_proxy
 
@@ -37,6 +37,7 @@ DOCUMENT = PROJECT / "docs" / "benchmarks.md"
 LOAD, TLS_LOAD = CACHE / "load", CACHE / "tls_load"
 DIRECT = "no proxy"
 SETTLE_S = 1.0
+WARM_UP_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def load_command(mode: Mode, proxy: Proxy, seconds: float, scene: Scene) -> list
     command = ["taskset", "-c", str(LOAD_CORE), str(program), mode.load, *numbers]
     if mode.is_tls:
         return [*command, str(scene.origin.certificates)]
-    return [*command, CREDENTIALS] if scene.guarded else command
+    return [*command, proxy.credentials] if proxy.credentials else command
 
 
 def parse(line: str) -> dict[str, float]:
@@ -146,7 +147,12 @@ def run_peer(name: str, scene: Scene) -> Iterator[Proxy]:
         return PEERS[name](Place(port, home, scene.guarded, scene.origin.authority))
 
     with run_proxy(command, log, cwd=PROJECT) as proxy:
-        yield proxy
+        credentials = CREDENTIALS if scene.guarded else ""
+        if name == RULED:
+            credentials = f"@{home / PEOPLE}"
+            # What is measured has every user's credentials verified already.
+            run_load(MODES["connect16"], replace(proxy, credentials=credentials), WARM_UP_S, scene)
+        yield replace(proxy, credentials=credentials)
     look_for_gaps(name, home / CAPTURES)
 
 

@@ -69,7 +69,7 @@ def check_host(host: Host) -> None:
         return
     assert host.address == ip_address(found[0][4][0])
     assert host.address is not None
-    assert vet(host, host.address, ()) or host.address.is_global
+    assert not vet(host, host.address, ()).allow or host.address.is_global
 
 
 if __name__ == "__main__":

@@ -155,6 +155,7 @@ def _rules(config: Config, parts: Parts) -> list[Rule]:
                     when,
                     allow=rule.action == "allow",
                     message=rule.message,
+                    file=config.file,
                     line=rule.line,
                     report=rule.mode == "report",
                 )
@@ -188,7 +189,8 @@ def _zones(config: Config) -> list[Zone]:
     zones = []
     for index, zone in enumerate(config.settings.policy.private_networks):
         with config.at(("policy", "private_networks", index, "hosts")):
-            zones.append(compile_zone(zone.hosts, [str(net) for net in zone.networks]))
+            networks = [str(net) for net in zone.networks]
+            zones.append(compile_zone(zone.hosts, networks, name=zone.name))
     return zones
 
 

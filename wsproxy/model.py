@@ -10,9 +10,11 @@ import enum
 import math
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
 
 __all__ = [
     "Address",
+    "AddressVerdict",
     "Body",
     "BodyKind",
     "CloseReason",
@@ -216,7 +218,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What policy says, and why.
+    """What policy says of a name, and why.
 
     Attributes:
         allow: the decision.
@@ -225,6 +227,8 @@ class Verdict:
         message: what the rule's author wants a refused person to read; may be empty.
         would_deny: names of what only reports and would have denied, in their order.
         would_allow: the same of what would have allowed.
+        file: the configuration file in which that rule stands; empty if unknown.
+        line: where it begins there, from 1; 0 for what is no rule.
     """
 
     allow: bool
@@ -233,3 +237,22 @@ class Verdict:
     message: str = ""
     would_deny: tuple[str, ...] = ()
     would_allow: tuple[str, ...] = ()
+    file: str = ""
+    line: int = 0
+
+
+class AddressVerdict(NamedTuple):
+    """What policy says of an address that a name leads to, and why.
+
+    Attributes:
+        address: the very one that would be dialled.
+        allow: whether it may be.
+        kind: ``public``, the classes of docs/security.md that it is in, or ``the proxy itself``.
+        zone: name of the zone that lets it through although it is not public; of several, which
+            it takes where an address is inside another, with a comma between them.
+    """
+
+    address: Address
+    allow: bool
+    kind: str = "public"
+    zone: str | None = None

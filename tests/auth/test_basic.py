@@ -255,8 +255,9 @@ async def test_latin_1_credentials_match_the_hash_of_the_utf_8_password(
     authenticator = BasicAuthenticator(users, verifier=verifier)
     for encoding in ["latin-1", "utf-8"]:
         credentials = basic("bøb:pässwörd".encode(encoding))
-        assert await authenticator.authenticate(Proof(credentials, now=0.0)) == Identity("bøb")
-    assert len(verifier.calls) == 1
+        for _ in range(2):
+            assert await authenticator.authenticate(Proof(credentials, now=0.0)) == Identity("bøb")
+    assert len(verifier.calls) == 2  # each spelling is remembered by itself
 
 
 async def test_real_hashes_are_verified_by_default() -> None:
@@ -452,5 +453,5 @@ async def test_no_password_and_no_hash_is_kept_or_shown(
 
 def test_two_authenticators_share_no_digests() -> None:
     one, other = BasicAuthenticator(USERS), BasicAuthenticator(USERS)
-    assert one._digest("bob", b"builder") != other._digest("bob", b"builder")
-    assert one._digest("bo", b"bbuilder") != one._digest("bob", b"builder")
+    assert one._digest(basic("bob:builder")) != other._digest(basic("bob:builder"))
+    assert one._digest(basic("bo:bbuilder")) != one._digest(basic("bob:builder"))

@@ -203,7 +203,7 @@ def test_each_expectation_that_fails_is_a_line_with_its_place(
         ),
         (
             '- {url: "http://a.test/", expect: deny, resolve: x}\n',
-            "tests.yaml:1:50: [0].resolve: expected a mapping of names to addresses",
+            "tests.yaml:1:50: [0].resolve: expected a mapping of names to addresses or lists of them",
         ),
         (
             '- {url: "http://a.test/", expect: deny, resolve: {a.test: x}}\n',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import bcrypt
@@ -10,13 +11,15 @@ import pytest
 
 from wsproxy.auth.digest_users import hash_digest_password
 from wsproxy.cli import main
+from wsproxy.model import Address
+from wsproxy.net import resolve
 
 CONFIG = """\
 listeners: [{address: 127.0.0.1:3128}]
 auth: {required: false, methods: [{type: basic, users: users}, {type: digest, users: digest}]}
 policy:
   default: allow
-  private_networks: [{hosts: [me.test], networks: [127.0.0.0/8]}]
+  private_networks: [{name: me, hosts: [me.test], networks: [127.0.0.0/8]}]
   rules:
     - {name: watch, when: {hosts: "*.test"}, action: deny, mode: report}
     - {name: hope, when: {hosts: "*.test"}, action: allow, mode: report}
@@ -73,7 +76,7 @@ def test_what_is_allowed_says_how_it_goes_out(
             "decision     allow",
             "rule         default",
             "because      no rule matched; default allow",
-            "address      93.184.216.34: may be dialled",
+            "address      93.184.216.34: public; may be dialled",
             "route        direct",
             "tls          passthrough",
         ],
@@ -94,9 +97,39 @@ def test_an_address_that_is_not_public_is_refused(
             "decision     deny",
             "rule         private-networks",
             f"because      {reason}",
-            f"address      10.0.0.1: {reason}",
+            "by name      no rule matched; default allow",
+            "address      10.0.0.1: private; may not be dialled",
         ],
     )
+
+
+def test_a_zone_and_the_rule_that_allowed_the_name_are_told(
+    file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = ("--resolve", "me.test=127.0.0.9", "--resolve", "me.test=10.0.0.1")
+    assert explained(capsys, file, *known, "tcp://me.test:22")[1][3:] == [
+        "would deny   watch",
+        "would allow  hope",
+        "address      127.0.0.9: loopback, in zone me; may be dialled",
+        "address      10.0.0.1: private; may not be dialled",
+        "route        direct",
+        "tls          none",
+    ]
+    known = ("--origin", "https://app.test", "--subprotocol", "x", "--resolve", "chat.test=::1")
+    assert explained(capsys, file, *known, "ws://chat.test/")[1][3] == (
+        "by name      rule 'chat' allows (wsproxy.yaml:10)"
+    )
+
+
+def test_a_name_that_leads_nowhere_is_said(
+    file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_name: str) -> list[Address]:
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    monkeypatch.setattr(resolve, "_look_up", fail)
+    status, lines = explained(capsys, file, "http://nowhere.net/")
+    assert (status, lines[3]) == (0, "address      no address for nowhere.net")
 
 
 def test_the_proxy_itself_is_never_reached(file: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,17 +186,22 @@ def test_json_says_the_same(file: str, capsys: pytest.CaptureFixture[str]) -> No
         "message": "Not at your desk.",
         "would_deny": ["watch"],
         "would_allow": ["hope"],
+        "name": {"verdict": "deny", "rule": "desk", "file": "wsproxy.yaml", "line": 9},
         "addresses": [],
         "route": None,
         "source": [],
         "tls": None,
         "websocket": None,
+        "error": None,
     }
     known = ("--resolve", "b.net=::1", "--json")
     status, lines = explained(capsys, file, *known, "http://b.net/")
     said = json.loads("\n".join(lines))
     assert (status, said["rule"], said["line"], said["file"]) == (1, "private-networks", None, None)
-    assert said["addresses"] == [{"address": "::1", "refused": said["reason"]}]
+    assert said["addresses"] == [
+        {"address": "::1", "verdict": "deny", "class": "loopback", "zone": None}
+    ]
+    assert said["name"] == {"verdict": "allow", "rule": "default", "file": None, "line": None}
     status, lines = explained(capsys, file, "--json", "https://93.184.216.34/")
     said = json.loads("\n".join(lines))
     assert (status, said["route"], said["tls"], said["message"]) == (
@@ -234,17 +272,20 @@ dns: {hosts: {"*.test": 93.184.216.34, in.test: 10.0.0.1}}
         (
             "http://x.test/",
             0,
-            ["address      93.184.216.34: may be dialled", "source       127.0.0.5"],
+            ["address      93.184.216.34: public; may be dialled", "source       127.0.0.5"],
         ),
         (
             "http://six.test/",
             0,
-            ["address      93.184.216.34: there is no IPv4 source address", "source       ::1"],
+            [
+                "address      93.184.216.34: public; there is no IPv4 source address",
+                "source       ::1",
+            ],
         ),
         (
             "http://in.test/",
             1,
-            ["address      10.0.0.1: in.test leads to no public address (private)"],
+            ["address      10.0.0.1: private; may not be dialled"],
         ),
     ],
 )

@@ -138,6 +138,17 @@ def test_rule_names_are_unique_even_against_given_ones() -> None:
     ]
 
 
+def test_zone_names_are_unique_even_against_given_ones() -> None:
+    zones = [{"name": name, "hosts": "*", "networks": "10.0.0.0/8"} for name in ("zone-2", "b")]
+    del zones[1]["name"]
+    assert problems(policy={"private_networks": zones}) == [
+        (
+            ("policy", "private_networks", 1, "name"),
+            "policy.private_networks[0] is named 'zone-2' already; rename one",
+        )
+    ]
+
+
 @pytest.mark.parametrize("name", ["users", "groups"])
 def test_a_rule_about_people_needs_a_method_to_know_them(name: str, tmp_path: Path) -> None:
     users = tmp_path / "users"

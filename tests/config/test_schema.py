@@ -93,6 +93,12 @@ def test_rules_get_a_name_and_know_their_line() -> None:
     assert Policy.model_validate({"rules": rules}).rules[1].line == 0
 
 
+def test_zones_get_a_name() -> None:
+    zone = {"hosts": "*", "networks": "10.0.0.0/8"}
+    policy = Policy.model_validate({"private_networks": [zone, {"name": "b", **zone}, zone]})
+    assert [zone.name for zone in policy.private_networks] == ["zone-1", "b", "zone-3"]
+
+
 def test_only_given_conditions_count() -> None:
     when = When.model_validate({"hosts": "a.example", "ports": [80, "8000-8999"]})
     assert when.conditions() == {"hosts": ("a.example",), "ports": (80, "8000-8999")}
@@ -140,7 +146,7 @@ def properties(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def test_the_json_schema_describes_every_setting() -> None:
     schema = json_schema()
     described = dict(properties(schema))
-    assert len(described) == 154
+    assert len(described) == 155
     # A description that only repeats that of the section referred to is left out by pydantic.
     bare = [name for name, value in described.items() if not {"description", "$ref"} & set(value)]
     assert bare == []

@@ -79,6 +79,17 @@ def test_decisions_and_addresses_are_noted() -> None:
     assert (exchange.verdict, exchange.rule) == ("deny", "r2")
 
 
+def test_a_request_inside_a_tunnel_knows_what_its_tunnel_knows() -> None:
+    outer, inner = Exchange(PEER, 0.0), Exchange(PEER, 1.0)
+    outer.upstream, outer.sniffed, outer.alpn = "far", frozenset({"tls"}), ("http/1.1",)
+    inner.enter(outer)
+    assert (inner.tunnel, inner.upstream, inner.user) == (outer.id, "far", None)
+    assert (inner.sniffed, inner.alpn) == (frozenset({"tls"}), ("http/1.1",))
+    outer.identify(Identity("alice"))
+    inner.enter(outer)
+    assert (inner.user, inner.identity) == ("alice", Identity("alice"))
+
+
 def test_what_only_reports_is_added_up_while_the_last_word_counts() -> None:
     exchange = Exchange(PEER, 0.0)
     exchange.judge(Verdict(True, "r1", "because", would_deny=("a", "b")))

@@ -163,7 +163,8 @@ NAME = Host("host.corp.example")
 )
 def test_the_class_of_an_address(address: str, expected: str | None) -> None:
     assert classify(ip_address(address)) == expected
-    assert vet(NAME, ip_address(address), ()) == expected
+    said = vet(NAME, ip_address(address), ())
+    assert said == (ip_address(address), expected is None, expected or "public", None)
 
 
 @pytest.mark.parametrize(
@@ -188,50 +189,52 @@ def test_the_ipv4_address_inside(address: str, expected: str | None) -> None:
     assert embedded(ip_address(address)) == (expected and IPv4Address(expected))
 
 
-CORP = compile_zone(["*.corp.example"], ["10.0.0.0/8", "fd00::/8"])
-LITERALS = compile_zone(["192.168.1.0/24"], ["192.168.1.0/24"])
-NAT64 = compile_zone(["*"], ["64:ff9b::/96"])
-EVERYTHING = compile_zone(["*"], ["0.0.0.0/0", "::/0"])
+CORP = compile_zone(["*.corp.example"], ["10.0.0.0/8", "fd00::/8"], name="corp")
+LITERALS = compile_zone(["192.168.1.0/24"], ["192.168.1.0/24"], name="literals")
+NAT64 = compile_zone(["*"], ["64:ff9b::/96"], name="nat64")
+EVERYTHING = compile_zone(["*"], ["0.0.0.0/0", "::/0"], name="everything")
 
 
 @pytest.mark.parametrize(
-    ("host", "address", "zones", "expected"),
+    ("host", "address", "zones", "zone", "refused"),
     [
-        (b"a.corp.example", "10.1.2.3", [CORP], None),
-        (b"a.corp.example", "fd00::1", [CORP], None),
-        (b"a.corp.example", "8.8.8.8", [CORP], None),
-        (b"a.corp.example", "192.168.1.1", [CORP], "private"),
-        (b"corp.example", "10.1.2.3", [CORP], "private"),
-        (b"evil.example", "10.1.2.3", [CORP], "private"),
-        (b"10.1.2.3", "10.1.2.3", [CORP], "private"),
-        (b"192.168.1.1", "192.168.1.1", [CORP, LITERALS], None),
-        (b"a.corp.example", "192.168.1.1", [CORP, LITERALS], "private"),
-        (b"[::ffff:192.168.1.1]", "::ffff:192.168.1.1", [LITERALS], "ipv4-mapped private"),
-        (b"a.corp.example", "::ffff:10.1.2.3", [CORP], "ipv4-mapped private"),
-        (b"a.corp.example", "2002:a01:203::", [CORP], "6to4 private"),
-        (b"a.example", "64:ff9b::8.8.8.8", [NAT64], None),
-        (b"a.corp.example", "64:ff9b::10.1.2.3", [NAT64], "nat64 private"),
-        (b"a.corp.example", "64:ff9b::10.1.2.3", [NAT64, CORP], None),
-        (b"a.example", "64:ff9b::10.1.2.3", [NAT64, CORP], "nat64 private"),
-        (b"a.example", "64:ff9b::10.1.2.3", [EVERYTHING], None),
-        (b"a.example", "127.0.0.1", [EVERYTHING], None),
-        (b"a.example", "240.0.0.1", [EVERYTHING], None),
-        (b"a.example", "169.254.169.254", [EVERYTHING], None),
-        (b"a.example", "0.0.0.0", [EVERYTHING], "unspecified"),
-        (b"a.example", "0.1.2.3", [EVERYTHING], "unspecified"),
-        (b"a.example", "::", [EVERYTHING], "unspecified"),
-        (b"a.example", "224.0.0.1", [EVERYTHING], "multicast"),
-        (b"a.example", "ff02::1", [EVERYTHING], "multicast"),
-        (b"a.example", "255.255.255.255", [EVERYTHING], "broadcast"),
-        (b"a.example", "::ffff:0.0.0.0", [EVERYTHING], "ipv4-mapped unspecified"),
-        (b"a.example", "64:ff9b::255.255.255.255", [EVERYTHING], "nat64 broadcast"),
-        (b"a.example", "2002:e000:1::", [EVERYTHING], "6to4 multicast"),
+        (b"a.corp.example", "10.1.2.3", [CORP], "corp", None),
+        (b"a.corp.example", "fd00::1", [CORP], "corp", None),
+        (b"a.corp.example", "8.8.8.8", [CORP], None, None),
+        (b"a.corp.example", "192.168.1.1", [CORP], None, "private"),
+        (b"corp.example", "10.1.2.3", [CORP], None, "private"),
+        (b"evil.example", "10.1.2.3", [CORP], None, "private"),
+        (b"10.1.2.3", "10.1.2.3", [CORP], None, "private"),
+        (b"192.168.1.1", "192.168.1.1", [CORP, LITERALS], "literals", None),
+        (b"a.corp.example", "192.168.1.1", [CORP, LITERALS], None, "private"),
+        (b"[::ffff:192.168.1.1]", "::ffff:192.168.1.1", [LITERALS], None, "ipv4-mapped private"),
+        (b"a.corp.example", "::ffff:10.1.2.3", [CORP], None, "ipv4-mapped private"),
+        (b"a.corp.example", "2002:a01:203::", [CORP], None, "6to4 private"),
+        (b"a.example", "64:ff9b::8.8.8.8", [NAT64], "nat64", None),
+        (b"a.corp.example", "64:ff9b::10.1.2.3", [NAT64], None, "nat64 private"),
+        (b"a.corp.example", "64:ff9b::10.1.2.3", [NAT64, CORP], "nat64, corp", None),
+        (b"a.example", "64:ff9b::10.1.2.3", [NAT64, CORP], None, "nat64 private"),
+        (b"a.example", "64:ff9b::10.1.2.3", [EVERYTHING], "everything", None),
+        (b"a.example", "127.0.0.1", [EVERYTHING], "everything", None),
+        (b"a.example", "240.0.0.1", [EVERYTHING], "everything", None),
+        (b"a.example", "169.254.169.254", [EVERYTHING], "everything", None),
+        (b"a.example", "0.0.0.0", [EVERYTHING], None, "unspecified"),
+        (b"a.example", "0.1.2.3", [EVERYTHING], None, "unspecified"),
+        (b"a.example", "::", [EVERYTHING], None, "unspecified"),
+        (b"a.example", "224.0.0.1", [EVERYTHING], None, "multicast"),
+        (b"a.example", "ff02::1", [EVERYTHING], None, "multicast"),
+        (b"a.example", "255.255.255.255", [EVERYTHING], None, "broadcast"),
+        (b"a.example", "::ffff:0.0.0.0", [EVERYTHING], None, "ipv4-mapped unspecified"),
+        (b"a.example", "64:ff9b::255.255.255.255", [EVERYTHING], None, "nat64 broadcast"),
+        (b"a.example", "2002:e000:1::", [EVERYTHING], None, "6to4 multicast"),
     ],
 )
 def test_a_zone_binds_names_to_networks(
-    host: bytes, address: str, zones: list[Zone], expected: str | None
+    host: bytes, address: str, zones: list[Zone], zone: str | None, refused: str | None
 ) -> None:
-    assert vet(parse_host(host), ip_address(address), zones) == expected
+    dialled = ip_address(address)
+    said = vet(parse_host(host), dialled, zones)
+    assert said == (dialled, refused is None, refused or classify(dialled) or "public", zone)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +268,7 @@ SPECIAL = st.sampled_from(
 def test_what_passes_without_zones_is_global_unicast_to_the_standard_library(
     address: Address,
 ) -> None:
-    if vet(NAME, address, ()) is None:
+    if vet(NAME, address, ()).allow:
         assert address.is_global
         assert not address.is_multicast
         assert not address.is_reserved
@@ -274,7 +277,7 @@ def test_what_passes_without_zones_is_global_unicast_to_the_standard_library(
 
 @given(st.one_of(st.ip_addresses(), SPECIAL))
 def test_what_passes_a_zone_was_public_or_in_its_networks(address: Address) -> None:
-    if vet(NAME, address, [CORP]) is None:
+    if vet(NAME, address, [CORP]).allow:
         assert classify(address) is None or any(
             address in ip_network(network) for network in ("10.0.0.0/8", "fd00::/8")
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -359,13 +360,28 @@ MESSAGES = st.lists(
 )
 
 
+def named_apart(specs: list[Spec]) -> list[Spec]:
+    return [replace(spec, name=f"r{number}") for number, spec in enumerate(specs)]
+
+
+@given(st.lists(SPECS, max_size=5), SPECS, MESSAGES, st.data())
+def test_adding_a_rule_that_reports_changes_no_judgement(
+    specs: list[Spec], more: Spec, messages: list[MessageAsk], data: st.DataObject
+) -> None:
+    before = named_apart(specs)
+    at = data.draw(st.integers(0, len(specs)))
+    after = [*before[:at], replace(more, name="more", enforce=False), *before[at:]]
+    compiled, reporting = rules(*before), rules(*after)
+    state, other_state = compiled.new_state(), reporting.new_state()
+    for message in messages:
+        told, found = compiled.judge(message, state), reporting.judge(message, other_state)
+        assert found.decisive == told.decisive
+        assert tuple(one for one in found.verdicts if one.rule != "more") == told.verdicts
+
+
 @given(st.lists(SPECS, max_size=5), MESSAGES)
 def test_a_judgement_holds_together(specs: list[Spec], messages: list[MessageAsk]) -> None:
-    renamed = [
-        Spec(**{**{key: getattr(spec, key) for key in Spec.__slots__}, "name": f"r{number}"})
-        for number, spec in enumerate(specs)
-    ]
-    compiled = rules(*renamed)
+    compiled = rules(*named_apart(specs))
     state = compiled.new_state()
     for message in messages:
         found = compiled.judge(message, state)

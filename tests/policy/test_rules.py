@@ -67,7 +67,7 @@ RULES = Rules(
             Verdict(False, "default", "no rule matched; default deny"),
         ),
         (ask("any.example"), Verdict(False, "default", "no rule matched; default deny")),
-        (ask("api.example", 80, path="/v2/x"), Verdict(True, "api", "rule 'api' allows")),
+        (ask("api.example", 80, path="/v2/x"), Verdict(True, "api", "rule 'api' allows", line=12)),
         (
             ask("api.example", 80, path="/v1/../v2/x"),
             Verdict(False, "default", "no rule matched; default deny"),
@@ -294,6 +294,20 @@ def test_the_order_is_that_of_the_file(rules: Rules, question: Ask, data: st.Dat
     assert decide(shuffled, question) == first_match(shuffled, question)
 
 
+@settings(deadline=None)
+@given(policies(most=8), MORE_ASKS, MORE_WHENS, st.booleans(), st.data())
+def test_adding_a_denying_rule_never_allows_whatever_else_only_reports(
+    rules: Rules, question: Ask, when: dict[str, Values], report: bool, data: st.DataObject
+) -> None:
+    at = data.draw(st.integers(0, len(rules.rules)))
+    denying = compile_rule("more", when, allow=False, report=report)
+    more = replace(rules, rules=(*rules.rules[:at], denying, *rules.rules[at:]))
+    before, after = decide(rules, question), decide(more, question)
+    assert before.allow or not after.allow
+    if report or rules.report:
+        assert (after.allow, after.rule) == (before.allow, before.rule)
+
+
 # ---------------------------------------------------------------- rules that only report
 
 
@@ -336,7 +350,7 @@ def test_a_rule_that_reports_does_not_decide(question: Ask, verdict: Verdict) ->
             ask("a.social.example", identity=ALICE),
             Verdict(True, "desk", "rule 'desk' allows", "", ("no-social",)),
         ),
-        (ask("api.example", 80, path="/v2/x"), Verdict(True, "api", "rule 'api' allows")),
+        (ask("api.example", 80, path="/v2/x"), Verdict(True, "api", "rule 'api' allows", line=12)),
         (
             ask("www.example", 80, path="/admin"),
             Verdict(True, "www", "rule 'www' allows", "", ("no-admin",)),

@@ -23,8 +23,9 @@ from tests.support.wire import Wire
 from wsproxy.app import build
 from wsproxy.config.load import load
 from wsproxy.model import Host, Identity, Target
+from wsproxy.observe.decision import decision_fields
 from wsproxy.protocol.x509 import create_authority
-from wsproxy.proxy.explain import Explanation, Question, ask_about, explain, parse_question_url
+from wsproxy.proxy.explain import Explanation, Question, explain, explain_nowait, parse_question_url
 from wsproxy.proxy.runtime import Runtime
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC).timestamp()  # a Wednesday
@@ -32,7 +33,9 @@ HASH = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
 USERS = f"alice:{HASH}:desk\nbob:{HASH}\n"
 WHO = {"alice": Identity("alice", frozenset({"desk"})), "bob": Identity("bob"), None: None}
 PORTS = (80, 443, 8443)
-NAMES = ("a.test", "b.a.test", "c.test")
+NAMES = {"a.test": [ORIGIN], "b.a.test": ["10.0.0.1"], "c.test": ["10.0.0.1", ORIGIN]}
+LITERALS = (ORIGIN, "10.0.0.1")
+PARENT = "203.0.113.9"
 
 
 # ---------------------------------------------------------------- as live
@@ -63,25 +66,39 @@ def rule_texts(draw: st.DrawFn) -> str:
     when = ", ".join(f"{name}: {draw(CONDITIONS[name])}" for name in names)
     action = draw(st.sampled_from(["allow", "deny"]))
     mode = draw(st.sampled_from(["enforce", "enforce", "report"]))
-    return f"{{action: {action}, mode: {mode}, when: {{{when}}}}}"
+    more = draw(st.sampled_from(["", "", ", websocket: off", ", upstream: far"]))
+    return f"{{action: {action}, mode: {mode}, when: {{{when}}}{more}}}"
+
+
+ZONE_TEXTS = st.sampled_from(
+    [
+        '{hosts: "*.a.test", networks: 10.0.0.0/8}',
+        "{name: literal, hosts: 10.0.0.0/8, networks: 10.0.0.1}",
+        '{name: wide, hosts: "*", networks: 10.0.0.0/24}',
+        '{name: elsewhere, hosts: "*", networks: 192.168.0.0/16}',
+    ]
+)
 
 
 @st.composite
 def policies(draw: st.DrawFn) -> str:
     rules = draw(st.lists(rule_texts(), max_size=5))
+    zones = draw(st.lists(ZONE_TEXTS, max_size=2, unique=True))
     return (
         f"auth: {{required: {draw(st.sampled_from(['true', 'false', 'false']))},"
         " methods: [{type: basic, users: users}]}\n"
         f"policy:\n  default: {draw(st.sampled_from(['allow', 'deny']))}\n"
         f"  mode: {draw(st.sampled_from(['enforce', 'enforce', 'report']))}\n"
+        f"  private_networks: [{', '.join(zones)}]\n"
         f"  rules: [{', '.join(rules)}]\n"
+        f"upstreams: {{far: {{url: 'http://{PARENT}:3128'}}}}\n"
     )
 
 
 @st.composite
 def questions(draw: st.DrawFn) -> Question:
     scheme = draw(st.sampled_from(["http", "https", "ws", "wss", "tcp"]))
-    host = draw(st.sampled_from([*NAMES, ORIGIN]))
+    host = draw(st.sampled_from([*NAMES, *LITERALS]))
     path = "" if scheme == "tcp" else draw(st.sampled_from(["/", "/x", "/x/../y", "/%78?q=1"]))
     is_websocket = scheme in ("ws", "wss")
     return Question(
@@ -130,13 +147,19 @@ def first_octets(question: Question) -> bytes:
 
 async def record_of(door: Door, question: Question, count: int) -> Record:
     """What is recorded of a real request, the `count`-th behind this door."""
-    tunnel = question.target.scheme in ("https", "wss", "tcp")
-    door.network.hosts = {(ORIGIN, port): door.origin for port in PORTS} if tunnel else {}
+    door.network.hosts = {}
+    if question.target.scheme in ("https", "wss", "tcp"):
+        door.network.hosts = {(one, port): door.origin for one in LITERALS for port in PORTS}
+        door.network.hosts[PARENT, 3128] = door.parent
     client = await door.client()
     await client.sends(head_of(question))
-    answer = await client.reads_until(b"\r\n\r\n")
+    origins: list[Wire] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(be_parent, door, origins)
+        answer = await client.reads_until(b"\r\n\r\n")
+        nursery.cancel_scope.cancel()
     if b" 200 " in answer:
-        origin = await door.origin.accept()
+        origin = origins[0] if origins else await door.origin.accept()
         octets = first_octets(question)
         await client.sends(octets)
         # Either they pass, or the connection ends.
@@ -153,17 +176,27 @@ async def record_of(door: Door, question: Question, count: int) -> Record:
     return (await door.access(count))[-1]
 
 
+async def be_parent(door: Door, origins: list[Wire]) -> None:
+    """Opens the tunnel that is asked for, and is its other end from then on."""
+    wire = await door.parent.accept()
+    await wire.reads_until(b"\r\n\r\n")
+    origins.append(wire)
+    await wire.sends(b"HTTP/1.1 200 OK\r\n\r\n")
+
+
 async def compare(folder: Path, policy: str, asked: Sequence[Question]) -> list[str]:
     """Asks and makes each request; the rules that decided."""
     rules = []
     (folder / "users").write_text(USERS)
     async with open_door(folder, policy) as door:
-        door.network.names |= {name: [ORIGIN] for name in NAMES}
+        door.network.names |= NAMES
         gate = replace(door.runtime.gate, clock=lambda: NOON)
         door.runtime = replace(door.runtime, gate=gate)
         for count, question in enumerate(asked, 1):
-            said = ask_about(door.runtime, question)
+            said = await explain(door.runtime, question)
+            door.network.asked.clear()
             record = await record_of(door, question, count)
+            assert len(door.network.asked) <= 1
             assert outcome_of(said) == outcome_in(record), (policy, question)
             rules.append(said.rule)
     return rules
@@ -203,14 +236,16 @@ async def test_first_octets_are_those_of_the_scheme(tmp_path: Path) -> None:
 def outcome_of(said: Explanation) -> tuple[object, ...]:
     if said.rule == "auth.required":
         return (407,)
-    return said.verdict, said.rule, list(said.would_deny), list(said.would_allow)
+    exchange = said.exchange
+    noted = list(exchange.would_deny), list(exchange.would_allow)
+    return said.verdict, said.rule, *noted, decision_fields(exchange)
 
 
 def outcome_in(record: Record) -> tuple[object, ...]:
     if record["status"] == 407:
         return (407,)
     noted = [record.get(name, []) for name in ("would_deny", "would_allow")]
-    return record["verdict"], record["rule"], *noted
+    return record["verdict"], record["rule"], *noted, record["decision"]
 
 
 # ---------------------------------------------------------------- as live, inside TLS
@@ -266,13 +301,13 @@ ORIGINS = trustme.CA()
 def test_what_is_looked_into_is_decided_as_far_as_it_is(
     looking: Path, url: str, expected: tuple[object, ...]
 ) -> None:
-    said = ask_about(runtime_of(looking, LOOKING), question_of(url))
+    said = explain_nowait(runtime_of(looking, LOOKING), question_of(url))
     assert (said.verdict, said.rule, said.route, said.tls, said.websocket) == expected
 
 
 def test_the_tunnel_alone_can_be_asked_about(looking: Path) -> None:
     runtime = runtime_of(looking, LOOKING)
-    said = ask_about(runtime, question_of("https://a.test/admin"), inside=False)
+    said = explain_nowait(runtime, question_of("https://a.test/admin"), inside=False)
     assert (said.verdict, said.rule, said.tls) == ("allow", "looked", "intercept")
 
 
@@ -281,7 +316,7 @@ async def test_what_is_explained_of_tls_is_what_happens_inside(looking: Path, pa
     async with open_door(looking, LOOKING.replace(", upstream: far", "")) as door:
         door.network.names["a.test"] = [ORIGIN]
         door.network.hosts[ORIGIN, 443] = door.origin
-        said = ask_about(door.runtime, question_of(f"https://a.test{path}"))
+        said = explain_nowait(door.runtime, question_of(f"https://a.test{path}"))
         await visit(door, looking / "ca.pem", path)
         records = await door.access(2)
     (inside,) = [record for record in records if "tunnel" in record]
@@ -324,7 +359,7 @@ async def visit(door: Door, ca_file: Path, path: str) -> None:
 ZONES = """
 policy:
   default: allow
-  private_networks: [{hosts: ["*.corp.test"], networks: [10.0.0.0/8]}]
+  private_networks: [{name: corp, hosts: ["*.corp.test"], networks: [10.0.0.0/8]}]
   rules: [{name: out, when: {hosts: far.test}, action: allow, upstream: far}]
 upstreams: {far: {url: "http://203.0.113.9:3128"}}
 """
@@ -333,33 +368,72 @@ upstreams: {far: {url: "http://203.0.113.9:3128"}}
 @pytest.mark.parametrize(
     ("url", "known", "rule", "addresses"),
     [
-        ("http://a.test/", {"a.test": "93.184.216.34"}, "default", {"93.184.216.34": True}),
-        ("http://a.test/", {"a.test": "10.0.0.1"}, "private-networks", {"10.0.0.1": False}),
-        ("wss://x.corp.test/", {"x.corp.test": "10.0.0.1"}, "default", {"10.0.0.1": True}),
-        ("http://169.254.169.254/", {}, "private-networks", {"169.254.169.254": False}),
-        ("http://two.test/", {}, "default", {"10.0.0.1": False, "93.184.216.34": True}),
-        ("http://nowhere.test/", {}, "default", {"nowhere.test": False}),
+        ("http://a.test/", ["93.184.216.34"], "default", ["93.184.216.34 True public None"]),
+        ("http://a.test/", ["10.0.0.1"], "private-networks", ["10.0.0.1 False private None"]),
+        ("wss://x.corp.test/", ["10.0.0.1"], "default", ["10.0.0.1 True private corp"]),
+        (
+            "http://x.corp.test/",
+            ["10.0.0.1", "::1", "1.1.1.1"],
+            "default",
+            ["10.0.0.1 True private corp", "::1 False loopback None", "1.1.1.1 True public None"],
+        ),
+        ("http://10.0.0.1/", [], "private-networks", ["10.0.0.1 False private None"]),
+        (
+            "http://two.test/",
+            [],
+            "default",
+            ["10.0.0.1 False private None", "93.184.216.34 True public None"],
+        ),
+        ("http://nowhere.test/", [], "default", []),
         # The parent looks it up; a literal address is vetted all the same.
-        ("http://far.test/", {"far.test": "10.0.0.1"}, "out", {}),
+        ("http://far.test/", ["10.0.0.1"], "out", []),
     ],
 )
 async def test_addresses_are_judged_each(
-    tmp_path: Path, url: str, known: dict[str, str], rule: str, addresses: dict[str, bool]
+    tmp_path: Path, url: str, known: list[str], rule: str, addresses: list[str]
 ) -> None:
+    question = question_of(url)
     async with open_door(tmp_path, ZONES) as door:
         door.network.names["two.test"] = ["10.0.0.1", "93.184.216.34"]
-        given_addresses = {name: ip_address(one) for name, one in known.items()}
-        said = await explain(door.runtime, question_of(url), known=given_addresses)
+        given_addresses = {question.target.host.text: list(map(ip_address, known))}
+        said = await explain(door.runtime, question, known=given_addresses)
         assert set(door.network.asked) <= {"two.test", "nowhere.test"}
     assert said.rule == rule
     assert said.allow is (rule != "private-networks")
-    assert {name: why is None for name, why in said.addresses.items()} == addresses
+    found = said.exchange.addresses
+    assert [f"{one.address} {one.allow} {one.kind} {one.zone}" for one in found] == addresses
+    assert said.failure == ("no address for nowhere.test" if "nowhere" in url else "")
 
 
 async def test_what_is_refused_by_name_is_not_looked_up(tmp_path: Path) -> None:
     async with open_door(tmp_path, "policy: {default: deny}") as door:
         said = await explain(door.runtime, question_of("http://two.test/"))
-        assert (said.verdict, said.addresses, door.network.asked) == ("deny", {}, [])
+        assert (said.verdict, said.exchange.addresses, door.network.asked) == ("deny", (), [])
+
+
+LATER = """
+policy:
+  default: allow
+  rules:
+    - {name: old, action: deny, when: {alpn: h2, ports: 8443}}
+    - {name: near, action: allow, when: {sniff: other}, upstream: far}
+upstreams: {far: {url: "http://203.0.113.9:3128"}}
+"""
+
+
+async def test_what_is_refused_later_was_looked_up_before(tmp_path: Path) -> None:
+    async with open_door(tmp_path, LATER.replace(", upstream: far", "")) as door:
+        door.network.names["in.test"] = ["10.0.0.1"]
+        question = question_of("https://in.test:8443/")
+        said = await explain(door.runtime, question)
+        assert (said.rule, door.network.asked) == ("private-networks", ["in.test"])
+        known = {"in.test": [ip_address("93.184.216.34")]}
+        assert (await explain(door.runtime, question, known=known)).rule == "default"
+
+
+def test_the_way_out_is_the_one_that_was_taken_before_the_first_octets(tmp_path: Path) -> None:
+    said = explain_nowait(runtime_of(tmp_path, LATER), question_of("https://a.test/"))
+    assert (said.rule, said.route) == ("default", "far")
 
 
 # ---------------------------------------------------------------- words
@@ -371,9 +445,9 @@ def test_reasons_and_messages_are_those_of_the_page(tmp_path: Path) -> None:
         "policy:\n  default: allow\n  rules:\n"
         "    - {name: no, when: {hosts: a.test}, action: deny, message: Ask us.}\n",
     )
-    refused = ask_about(runtime, question_of("http://a.test/"))
+    refused = explain_nowait(runtime, question_of("http://a.test/"))
     assert (refused.reason, refused.message, refused.line) == ("rule 'no' denies", "Ask us.", 4)
-    allowed = ask_about(runtime, question_of("http://b.test/"))
+    allowed = explain_nowait(runtime, question_of("http://b.test/"))
     assert (allowed.reason, allowed.line) == ("no rule matched; default allow", 0)
 
 
@@ -381,10 +455,10 @@ def test_without_credentials_where_they_are_required_nothing_is_decided(tmp_path
     (tmp_path / "users").write_text(USERS)
     config = "auth: {methods: [{type: basic, users: users}]}\npolicy: {default: allow}\n"
     runtime = runtime_of(tmp_path, config)
-    refused = ask_about(runtime, question_of("http://a.test/"))
+    refused = explain_nowait(runtime, question_of("http://a.test/"))
     assert (refused.verdict, refused.rule) == ("deny", "auth.required")
     asked = replace(question_of("http://a.test/"), identity=Identity("alice"))
-    assert ask_about(runtime, asked).allow
+    assert explain_nowait(runtime, asked).allow
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,12 @@ async def test_a_request_goes_to_its_origin_and_the_answer_comes_back(door: Door
         "bytes_down": 2,
         "closed_by": None,
         "reason": None,
+        "decision": {
+            "name": {"verdict": "allow", "rule": "default", "file": None, "line": None},
+            "addresses": [{"address": ORIGIN, "verdict": "allow", "class": "public", "zone": None}],
+            "route": "direct",
+            "websocket": None,
+        },
     }
     assert (door.network.asked, door.network.dialled) == (["origin.test"], [f"{ORIGIN}:80"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from ipaddress import ip_address
 from pathlib import Path
@@ -184,6 +185,54 @@ async def test_an_address_in_a_zone_may_be_dialled_for_its_names_only(tmp_path: 
         assert (await ask(door, "http://in.test/")).status == 200
         assert (await ask(door, "http://rebound.test/")).status == 403
         assert door.network.dialled == ["10.0.0.1:80"]
+
+
+ZONES = """
+policy:
+  default: deny
+  private_networks:
+    - {name: lab, hosts: ["*.in.test"], networks: [10.0.0.0/8]}
+    - {hosts: ["*.in.test"], networks: [192.168.0.0/16]}
+  rules:
+    - name: inside
+      when: {hosts: ["*.test"]}
+      action: allow
+"""
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("a.in.test", ["10.0.0.1 allow private lab", "192.168.0.1 allow private zone-2"]),
+        ("out.test", ["10.0.0.1 deny private None", "192.168.0.1 deny private None"]),
+        ("192.168.0.1", []),
+    ],
+)
+async def test_a_record_says_what_was_decided_by_name_and_by_address(
+    tmp_path: Path, host: str, said: list[str]
+) -> None:
+    async with open_door(tmp_path, ZONES) as door:
+        door.network.hosts["10.0.0.1", 80] = door.origin
+        door.network.names |= {
+            one: ["10.0.0.1", "192.168.0.1"] for one in ("a.in.test", "out.test")
+        }
+        answer = await ask(door, f"http://{host}/", b"Accept: application/json\r\n")
+        (record,) = await door.access()
+        file = str(tmp_path / "wsproxy.yaml")
+    decision = record["decision"]
+    found = [" ".join(str(one[key]) for key in one) for one in decision["addresses"]]
+    assert found == said
+    rule = {"verdict": "allow", "rule": "inside", "file": file, "line": 8}
+    default = {"verdict": "deny", "rule": "default", "file": None, "line": None}
+    assert decision["name"] == (rule if said else default)
+    assert decision["route"] == ("direct" if answer.status == 200 else None)
+    if answer.status == 403:
+        # A client gets the rule and the id by which the rest is found, and no path of ours.
+        page = json.loads(answer.body)
+        assert (page["id"], page["rule"]) == (record["id"], record["rule"])
+        status = answer.field("proxy-status") or ""
+        assert f'rule="{record["rule"]}"; id="{record["id"]}"' in status
+        assert file not in answer.body.decode() + status
 
 
 async def test_the_proxy_does_not_lead_to_itself(tmp_path: Path) -> None:

@@ -148,8 +148,46 @@ async def test_rules_only_report_where_nothing_is_enforced(tmp_path: Path) -> No
         client, origin = await switched(one)
         await client.sends(client_says(1, b"my card"))
         await origin.expects(client_says(1, b"my card"))
+        client.closes()
+        origin.closes()
+        (record,) = await one.door.access()
     (message,) = one.of("message")
     assert message["verdicts"] == [{"rule": "no", "action": "close", "mode": "report"}]
+    assert record["websocket"]["would_deny"] == {"no": 1}
+
+
+COUNTED = (
+    "{name: watched, matches: card, action: close, mode: report},"
+    "{name: noted, matches: card, action: log},"
+    "{name: fine, matches: card, action: allow, mode: report},"
+    "{name: long, larger_than: 8B, action: drop, mode: report},"
+    "{name: held, matches: secret, action: drop}"
+)
+
+
+async def test_the_record_of_the_end_counts_what_was_only_reported(tmp_path: Path) -> None:
+    async with inspecting(tmp_path, "enforce", rules=COUNTED) as one:
+        client, origin = await switched(one)
+        for said in (b"card", b"my long card", b"secret", b"hello"):
+            await client.sends(client_says(1, said))
+        heard = client_says(1, b"card") + client_says(1, b"my long card") + client_says(1, b"hello")
+        await origin.expects(heard)
+        client.closes()
+        origin.closes()
+        (record,) = await one.door.access()
+    assert record["websocket"]["would_deny"] == {"watched": 2, "long": 1}
+    assert "would_deny" not in record
+
+
+async def test_nothing_is_counted_where_nothing_reports(tmp_path: Path) -> None:
+    async with inspecting(tmp_path, "enforce", rules="{name: r, matches: x, action: drop}") as one:
+        client, origin = await switched(one)
+        await client.sends(client_says(1, b"x") + client_says(1, b"y"))
+        await origin.expects(client_says(1, b"y"))
+        client.closes()
+        origin.closes()
+        (record,) = await one.door.access()
+    assert "would_deny" not in record["websocket"]
 
 
 async def test_a_long_message_is_cut_in_its_record_also_when_rules_need_all_of_it(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
-from tests.ssrf import spellings
+from tests.ssrf import spellings, zones
 from wsproxy.errors import ClientProtocolError
 from wsproxy.model import Host
 from wsproxy.policy.addresses import vet
@@ -251,7 +253,8 @@ def refused_by(spelling: str) -> str | None:
         assert error.status == 400
         return error.row
     assert host.address is not None
-    return vet(host, host.address, ())
+    said = vet(host, host.address, ())
+    return None if said.allow else said.kind
 
 
 def test_there_are_enough_cases() -> None:
@@ -276,14 +279,107 @@ def test_the_same_spelling_in_a_url_reaches_nothing_inside(scheme: str, spelling
     if target.host.address is None:
         assert target.host.text == "example.com"
     else:
-        assert vet(target.host, target.host.address, ()) is not None
+        assert not vet(target.host, target.host.address, ()).allow
 
 
 @pytest.mark.parametrize(("answer", "left"), ANSWERS)
 def test_only_public_addresses_of_an_answer_are_left(answer: list[str], left: list[str]) -> None:
     host = Host("rebind.example")
-    dialled = [text for text in answer if vet(host, ip_address(text), ()) is None]
+    dialled = [text for text in answer if vet(host, ip_address(text), ()).allow]
     assert dialled == left
+
+
+# ---------------------------------------------------------------- past a gate with zones
+
+# Host, what DNS answers, and what is left to dial where zones.ZONES are open.
+WITH_ZONES = [
+    ("a.corp.example", ["10.0.0.1", "fd00::1"], ["10.0.0.1", "fd00::1"]),
+    ("A.B.Corp.Example.", ["10.0.0.1"], ["10.0.0.1"]),
+    ("a.corp.example", ["10.0.0.1", "192.168.0.1", "8.8.8.8"], ["10.0.0.1", "8.8.8.8"]),
+    ("a.corp.example", ["172.16.0.1"], []),
+    ("a.corp.example", ["169.254.169.254"], []),
+    ("a.corp.example", ["127.0.0.1"], []),
+    ("a.corp.example", ["::ffff:10.0.0.1"], []),
+    ("a.corp.example", ["64:ff9b::10.0.0.1"], ["64:ff9b::10.0.0.1"]),
+    ("a.corp.example", ["64:ff9b::192.168.0.1"], []),
+    ("a.corp.example", ["64:ff9b::8.8.8.8", "2002:a00:1::"], ["64:ff9b::8.8.8.8", "2002:a00:1::"]),
+    ("a.corp.example", ["2001:0:1:2:3:4:f5ff:fffe"], []),
+    ("corp.example", ["10.0.0.1"], []),
+    ("xcorp.example", ["10.0.0.1"], []),
+    ("a.corp.example.evil.test", ["10.0.0.1"], []),
+    ("evil.test", ["10.0.0.1", "fd00::1", "192.168.0.1", "169.254.169.254", "127.0.0.9"], []),
+    ("evil.test", ["64:ff9b::10.0.0.1"], []),
+    ("10.corp.example", ["10.0.0.1"], ["10.0.0.1"]),
+    ("lab.example", ["192.168.7.7", "169.254.169.254"], ["192.168.7.7", "169.254.169.254"]),
+    ("lab.example", ["10.0.0.1", "169.254.169.253"], []),
+    ("www.lab.example", ["192.168.7.7"], []),
+    ("x.dev.example", ["127.0.0.1", "::1", "::", "0.0.0.0"], ["127.0.0.1", "::1"]),
+    ("wide.example", ["10.0.0.1", "::1", "0.0.0.0", "::", "0.1.2.3"], ["10.0.0.1", "::1"]),
+    ("wide.example", ["224.0.0.1", "ff02::1", "255.255.255.255", "::ffff:0.0.0.0"], []),
+    ("192.168.7.7", [], ["192.168.7.7"]),
+    ("127.0.0.1", [], ["127.0.0.1"]),
+    ("[::1]", [], ["::1"]),
+    ("10.0.0.1", [], []),
+    ("169.254.169.254", [], []),
+    ("0.0.0.0", [], []),
+    ("[::ffff:192.168.7.7]", [], ["::ffff:192.168.7.7"]),
+    ("[::ffff:10.0.0.1]", [], []),
+    ("[::ffff:0.0.0.0]", [], []),
+    ("[64:ff9b::10.0.0.1]", [], []),
+    ("[64:ff9b::8.8.8.8]", [], ["64:ff9b::8.8.8.8"]),
+    ("[64:ff9b::224.0.0.1]", [], []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spelling", "answer", "dialled"), WITH_ZONES)
+@pytest.mark.parametrize("tunnel", [True, False])
+async def test_a_zone_lets_through_what_it_names_and_no_more(
+    spelling: str, answer: list[str], dialled: list[str], tunnel: bool
+) -> None:
+    answers = zones.Answers()
+    answers.addresses = tuple(map(ip_address, answer))
+    gate = zones.open_gate(answers)
+    with zones.unconnected():
+        said = await zones.admit(gate, spelling.encode(), tunnel=tunnel)
+    assert answers.asked == bool(answer)
+    if dialled:
+        assert not isinstance(said, str)
+        assert list(said[1]) == list(map(ip_address, dialled))
+        assert all(zones.is_right(said[0], address) for address in said[1])
+    else:
+        assert said == "private-networks"
+
+
+@pytest.mark.parametrize("tunnel", [True, False])
+async def test_every_spelling_and_answer_is_refused_without_a_connection(tunnel: bool) -> None:
+    answers = zones.Answers()
+    gate = replace(zones.open_gate(answers), zones=())
+    refused = 0
+    with zones.unconnected():
+        for spelling, _ in SPELLINGS:
+            said = await zones.admit(gate, spelling.encode(), tunnel=tunnel)
+            # "/" and "?" end a URL's host: nothing that leads inside is left of these.
+            refused += isinstance(said, str) or said[0].text == "example.com"
+        assert answers.asked == (0 if tunnel else 2)
+        for answer, left in ANSWERS:
+            answers.addresses = tuple(ip_address(text) for text in answer)
+            said = await zones.admit(gate, b"rebind.example", tunnel=tunnel)
+            assert left == ([] if isinstance(said, str) else list(map(str, said[1])))
+    assert refused == len(SPELLINGS)
+
+
+def test_random_requests_past_zones_lead_nowhere_else() -> None:
+    outcomes = zones.run(20_000, seed=16)
+    assert sum(outcomes.values()) == 20_000
+    assert set(outcomes) == {"spelling", "private-networks", "public", "zone"}
+    assert min(outcomes.values()) > 200
+
+
+def test_what_watches_the_network_sees_it() -> None:
+    with pytest.raises(AssertionError), zones.unconnected():
+        socket.getaddrinfo("127.0.0.1", 1)
+    with socket.socket() as sock, pytest.raises(AssertionError), zones.unconnected():
+        sock.connect_ex(("127.0.0.1", 1))
 
 
 def test_random_spellings_lead_nowhere_inside() -> None:

@@ -27,7 +27,7 @@ import bcrypt
 import pytest
 import trio
 
-from tests.support.fakenet import FakeNetwork
+from tests.support.fakenet import FakeNetwork, FakeOrigin
 from tests.support.wire import Wire
 from wsproxy.app import build
 from wsproxy.config.load import load
@@ -71,12 +71,14 @@ class Door:
         live: what it serves with.
         network: what it sees of the world.
         origin: the host behind http://origin.test.
+        parent: another host, which listens where a test puts it.
         all_records: (event, record) in order.
     """
 
     def __init__(self, runtime: Runtime, network: FakeNetwork, listener: socket.socket) -> None:
         self.network = network
         self.origin = network.origin("origin.test", ORIGIN)
+        self.parent = FakeOrigin()
         self.all_records: list[tuple[str, Record]] = []
         self._listener = listener
         self._changed = trio.Event()

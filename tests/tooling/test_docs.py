@@ -24,7 +24,7 @@ from wsproxy.config.load import load
 from wsproxy.config.schema import Settings
 from wsproxy.config.translate import valid_keys
 from wsproxy.config.units import DURATION_PATTERN, parse_duration
-from wsproxy.model import CloseReason, Peer, Side
+from wsproxy.model import AddressVerdict, CloseReason, Peer, Side, Verdict
 from wsproxy.observe.exchange import Exchange
 from wsproxy.observe.records import format_json
 from wsproxy.observe.summary import Summary
@@ -231,7 +231,10 @@ def test_every_refused_network_stands_beside_its_class() -> None:
 
 def test_every_field_of_a_record_is_on_the_page_and_no_other() -> None:
     exchange = Exchange(Peer(IPv4Address("192.0.2.1"), 1), 0.0)
-    exchange.websocket = Summary(0, 0, 1006, False, Side.CLIENT, 0, None, None)
+    exchange.websocket = Summary(0, 0, 1006, False, Side.CLIENT, 0, None, None, {"r": 1})
+    exchange.judge(Verdict(True, "r", "because"))
+    exchange.addresses = (AddressVerdict(IPv4Address("192.0.2.1"), True),)
+    exchange.upstream = "u"
     exchange.tls, exchange.tunnel = {}, "1"
     exchange.source, exchange.upstream = IPv4Address("192.0.2.2"), "u"
     exchange.would_deny = exchange.would_allow = ("r",)
@@ -239,7 +242,11 @@ def test_every_field_of_a_record_is_on_the_page_and_no_other() -> None:
     text, _, _ = section(page("operations.md"), "Access records").partition("### ")
     told = {name for row in rows(text) for name in quoted(row[0])}
     reasons = {reason.value for reason in CloseReason}
-    assert told == {*record, *record["durations_ms"], *record["websocket"], *reasons}
+    decision = record["decision"]
+    places = {f"name.{key}" for key in decision.pop("name")}
+    vetted = {f"addresses[].{key}" for key in decision.pop("addresses")[0]}
+    fields = {*record, *record["durations_ms"], *record["websocket"], *reasons}
+    assert told == fields | {*decision} | places | vetted
 
 
 def test_every_error_token_and_its_status_are_on_the_page() -> None:

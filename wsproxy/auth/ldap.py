@@ -333,11 +333,11 @@ class LdapAuthenticator(RememberedAnswers):
             AuthOverloaded: too many others wait to be verified.
             AuthUnavailable: the directory does not answer; that is not remembered.
         """
-        name, password = parse_basic(proof.credentials)
-        digest = self._digest(name, password)
+        digest = self._digest(proof.credentials)
         identity = self._recall(digest, proof.now)
         if identity is not None:
             return identity
+        name, password = parse_basic(proof.credentials)
         answer = await self._verify_once(digest, name, password)
         if isinstance(answer, Identity):
             self._good.put(digest, answer, now=proof.now)

@@ -11,7 +11,8 @@ import trio
 
 from wsproxy.cli.questions import People, at_time, parse_time, runtime_of
 from wsproxy.config.load import default, load
-from wsproxy.model import Address
+from wsproxy.model import Address, AddressVerdict
+from wsproxy.observe.decision import decision_fields
 from wsproxy.proxy.explain import Explanation, Question, parse_question_url
 from wsproxy.proxy.explain import explain as ask
 
@@ -49,7 +50,7 @@ __all__ = ["explain"]
     "known",
     metavar="NAME=IP",
     multiple=True,
-    help="Take this address; look nothing up.",
+    help="Take this address; look nothing up. More than once for several.",
 )
 @click.option(
     "--at", "moment", metavar="TIME", help="When; 2026-03-04T12:00:00+01:00; now by default."
@@ -83,7 +84,7 @@ def explain(  # noqa: PLR0917 - one for each option
             origin=origin,
             subprotocols=subprotocols,
         )
-        addresses = dict(map(_known, known))
+        addresses = _known(known)
         at = None if moment is None else parse_time(moment)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -101,11 +102,14 @@ def explain(  # noqa: PLR0917 - one for each option
     return 0 if said.allow else 1
 
 
-def _known(text: str) -> tuple[str, Address]:
-    name, equals, address = text.partition("=")
-    if not name or not equals:
-        raise ValueError(f"--resolve {text}: expected NAME=IP")
-    return name.lower(), _address(f"--resolve {name}", address)
+def _known(texts: Sequence[str]) -> dict[str, list[Address]]:
+    known: dict[str, list[Address]] = {}
+    for text in texts:
+        name, equals, address = text.partition("=")
+        if not name or not equals:
+            raise ValueError(f"--resolve {text}: expected NAME=IP")
+        known.setdefault(name.lower(), []).append(_address(f"--resolve {name}", address))
+    return known
 
 
 def _address(option: str, text: str) -> Address:
@@ -116,6 +120,7 @@ def _address(option: str, text: str) -> Address:
 
 
 def _as_dict(said: Explanation, file: str) -> dict[str, object]:
+    exchange = said.exchange
     return {
         "decision": said.verdict,
         "rule": said.rule,
@@ -123,19 +128,18 @@ def _as_dict(said: Explanation, file: str) -> dict[str, object]:
         "line": said.line or None,
         "reason": said.reason,
         "message": said.message or None,
-        "would_deny": list(said.would_deny),
-        "would_allow": list(said.would_allow),
-        "addresses": [
-            {"address": address, "refused": why} for address, why in said.addresses.items()
-        ],
-        "route": said.route if said.allow else None,
+        "would_deny": list(exchange.would_deny),
+        "would_allow": list(exchange.would_allow),
+        **(decision_fields(exchange) or {}),
         "source": [str(one) for one in said.source] if said.allow else [],
         "tls": said.tls if said.allow else None,
         "websocket": said.websocket,
+        "error": said.failure or None,
     }
 
 
 def _as_text(said: Explanation, file: str) -> str:
+    exchange, judged = said.exchange, said.exchange.judged
     rows = [
         ("decision", said.verdict),
         ("rule", f"{said.rule} ({file}:{said.line})" if said.line else said.rule),
@@ -143,12 +147,14 @@ def _as_text(said: Explanation, file: str) -> str:
     ]
     if said.message:
         rows.append(("message", said.message))
-    rows += [("would deny", name) for name in said.would_deny]
-    rows += [("would allow", name) for name in said.would_allow]
-    rows += [
-        ("address", f"{address}: {why or 'may be dialled'}")
-        for address, why in said.addresses.items()
-    ]
+    if judged is not None and judged.rule != said.rule:
+        place = f" ({judged.file}:{judged.line})" if judged.line else ""
+        rows.append(("by name", f"{judged.reason}{place}"))
+    rows += [("would deny", name) for name in exchange.would_deny]
+    rows += [("would allow", name) for name in exchange.would_allow]
+    rows += [("address", _address_text(one, said.source)) for one in exchange.addresses]
+    if said.failure:
+        rows.append(("address", said.failure))
     if said.allow:
         rows += [("route", said.route)]
         rows += [("source", str(address)) for address in said.source]
@@ -156,3 +162,12 @@ def _as_text(said: Explanation, file: str) -> str:
         if said.websocket is not None:
             rows.append(("websocket", said.websocket))
     return "\n".join(f"{name:<12} {value}" for name, value in rows)
+
+
+def _address_text(said: AddressVerdict, source: Sequence[Address]) -> str:
+    zone = "" if said.zone is None else f", in zone {said.zone}"
+    version = said.address.version
+    can = "may be dialled" if said.allow else "may not be dialled"
+    if said.allow and source and version not in {one.version for one in source}:
+        can = f"there is no IPv{version} source address"
+    return f"{said.address}: {said.kind}{zone}; {can}"

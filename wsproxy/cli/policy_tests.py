@@ -46,7 +46,7 @@ class Case:
     """
 
     question: Question
-    addresses: dict[str, Address]
+    addresses: dict[str, list[Address]]
     expect: str
     rule: str | None
     because: str
@@ -121,6 +121,11 @@ class _Reader:
                 raise ValueError("expected text, or a list of texts")
         return tuple(map(str, values))
 
+    def addresses(self, key: str, value: object) -> list[Address]:
+        """One address of an entry, or a list of them."""
+        values = value if isinstance(value, list | tuple) and value else (value,)
+        return [self.address(key, one) for one in values]
+
     def address(self, key: str, text: object) -> Address:
         """An address of an entry."""
         with self.at(key):
@@ -143,7 +148,7 @@ def _case(reader: _Reader, people: People) -> Case:
     resolve = data.get("resolve", {})
     with reader.at("resolve"):
         if not isinstance(resolve, dict):
-            raise ValueError("expected a mapping of names to addresses")
+            raise ValueError("expected a mapping of names to addresses or lists of them")
     question = Question(
         target=target,
         client=reader.address("from", data.get("from", "127.0.0.1")),
@@ -154,7 +159,7 @@ def _case(reader: _Reader, people: People) -> Case:
     )
     return Case(
         question,
-        {name.lower(): reader.address("resolve", one) for name, one in resolve.items()},
+        {name.lower(): reader.addresses("resolve", one) for name, one in resolve.items()},
         str(expect),
         reader.text("rule") if "rule" in data else None,
         reader.text("because"),

@@ -32,7 +32,7 @@ def problems_of(settings: Settings) -> Iterator[Problem]:
     """Each thing that is wrong, with the path of the value to change."""
     yield from _listeners(settings)
     yield from _auth(settings)
-    yield from _rule_names(settings.policy)
+    yield from _policy_names(settings.policy)
     yield from _host_lists(settings.policy)
     if not settings.auth.methods:
         yield from _rules_without_users(settings.policy)
@@ -92,15 +92,20 @@ def _method(method: Method, path: KeyPath) -> Iterator[Problem]:
             yield (*path, name), sentence
 
 
-def _rule_names(policy: Policy) -> Iterator[Problem]:
-    seen: dict[str, int] = {}
-    for index, rule in enumerate(policy.rules):
-        if rule.name in seen:
-            yield (
-                ("policy", "rules", index, "name"),
-                f"policy.rules[{seen[rule.name]}] is named '{rule.name}' already; rename one",
-            )
-        seen.setdefault(rule.name, index)
+def _policy_names(policy: Policy) -> Iterator[Problem]:
+    """Names that stand in records must say which is meant."""
+    for key, names in (
+        ("private_networks", [zone.name for zone in policy.private_networks]),
+        ("rules", [rule.name for rule in policy.rules]),
+    ):
+        seen: dict[str, int] = {}
+        for index, name in enumerate(names):
+            if name in seen:
+                yield (
+                    ("policy", key, index, "name"),
+                    f"policy.{key}[{seen[name]}] is named '{name}' already; rename one",
+                )
+            seen.setdefault(name, index)
 
 
 def _host_lists(policy: Policy) -> Iterator[Problem]:

@@ -85,6 +85,7 @@ class Listener(Section):
 class PrivateNetwork(Section):
     """A zone of addresses that are not public but may be dialled for these hosts."""
 
+    name: RuleName = Field(default_factory=str, description="Unique; zone-1, zone-2 … by default.")
     hosts: OneOrMany[Text] = Field(description="Host patterns that may lead there.")
     networks: OneOrMany[Network] = Field(description="Networks they may lead to.")
 
@@ -215,14 +216,15 @@ class Policy(Section):
         description="How closely WebSockets are looked at when no rule matches.",
     )
 
-    @field_validator("rules", mode="before")
+    @field_validator("rules", "private_networks", mode="before")
     @classmethod
-    def _name_rules(cls, rules: object) -> object:
-        if not isinstance(rules, list):
-            return rules
+    def _name_entries(cls, entries: object, info: ValidationInfo) -> object:
+        if not isinstance(entries, list):
+            return entries
+        kind = "rule" if info.field_name == "rules" else "zone"
         return [
-            {"name": f"rule-{number}", **rule} if isinstance(rule, dict) else rule
-            for number, rule in enumerate(rules, 1)
+            {"name": f"{kind}-{number}", **entry} if isinstance(entry, dict) else entry
+            for number, entry in enumerate(entries, 1)
         ]
 
     @field_validator("rules", mode="after")

@@ -7,9 +7,20 @@ from __future__ import annotations
 
 import itertools
 import secrets
+from collections.abc import Sequence
 
 from wsproxy.errors import ClientProtocolError, Denied, WsproxyError, face
-from wsproxy.model import Address, CloseReason, Identity, Peer, ProxyRequest, Side, Target, Verdict
+from wsproxy.model import (
+    Address,
+    AddressVerdict,
+    CloseReason,
+    Identity,
+    Peer,
+    ProxyRequest,
+    Side,
+    Target,
+    Verdict,
+)
 from wsproxy.observe.summary import Summary
 
 __all__ = ["Exchange", "milliseconds"]
@@ -44,6 +55,9 @@ class Exchange:
         source: the address it comes from, where one is configured.
         rule: name of the rule that decided.
         verdict: ``allow`` or ``deny``.
+        judged: what policy says of the name.
+        addresses: what it says of each address the name leads to.
+        inspection: how closely a WebSocket is looked at; None for not at all.
         would_deny: names of what only reports and would have denied.
         would_allow: the same of what would have allowed.
         status: of the response; None when there was none.
@@ -85,6 +99,9 @@ class Exchange:
     source: Address | None = None
     rule: str | None = None
     verdict: str | None = None
+    judged: Verdict | None = None
+    addresses: Sequence[AddressVerdict] = ()
+    inspection: str | None = None
     would_deny: tuple[str, ...] = ()
     would_allow: tuple[str, ...] = ()
     status: int | None = None
@@ -135,6 +152,14 @@ class Exchange:
         if agent:
             self.user_agent = agent.decode("latin-1")
 
+    def enter(self, outer: Exchange) -> None:
+        """Notes what is known from the intercepted tunnel that this is said in."""
+        self.tunnel = outer.id
+        self.upstream = outer.upstream
+        self.sniffed, self.alpn = outer.sniffed, outer.alpn
+        if outer.identity is not None:
+            self.identify(outer.identity)
+
     def identify(self, identity: Identity) -> None:
         """Notes who asks."""
         self.identity = identity
@@ -145,6 +170,7 @@ class Exchange:
 
         What only reports is added up, for each of it would have been the last word.
         """
+        self.judged = verdict
         self.verdict = "allow" if verdict.allow else "deny"
         self.rule = verdict.rule
         if verdict.would_deny or verdict.would_allow:

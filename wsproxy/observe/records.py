@@ -15,6 +15,7 @@ from functools import lru_cache
 import orjson
 
 from wsproxy.model import Peer
+from wsproxy.observe.decision import decision_fields
 from wsproxy.observe.exchange import Exchange, milliseconds
 
 __all__ = ["FORMATS", "Formatter", "format_combined", "format_json", "format_squid"]
@@ -58,6 +59,8 @@ def format_json(event: str, exchange: Exchange, at: float, now: float) -> bytes:
         "closed_by": exchange.closed_by.value if exchange.closed_by else None,
         "reason": exchange.reason.value if exchange.reason else None,
     }
+    if exchange.judged is not None:
+        line["decision"] = decision_fields(exchange)
     _add_rare(line, exchange)
     # A copy: what orjson returns keeps the 4 KiB it was written into for as long as it waits.
     return orjson.dumps(line) + b"\n"
@@ -84,6 +87,7 @@ def _add_rare(line: dict[str, object], exchange: Exchange) -> None:
 def _websocket(exchange: Exchange) -> dict[str, object]:
     said = exchange.websocket
     assert said is not None
+    would_deny = {"would_deny": dict(said.would_deny)} if said.would_deny else {}
     return {
         "url": exchange.inner,
         "messages_up": said.messages_up,
@@ -94,6 +98,7 @@ def _websocket(exchange: Exchange) -> dict[str, object]:
         "pings_unanswered": said.pings_unanswered,
         "label": said.label,
         "trouble": said.trouble,
+        **would_deny,
     }
 
 

@@ -31,7 +31,7 @@ __all__ = [
 log = logging.getLogger("wsproxy")
 
 MAX_WAITING_BYTES = 8 * 1024 * 1024
-"""About 20,000 records: what may wait while the destination does not take any."""
+"""About 12,000 records: what may wait while the destination does not take any."""
 _BATCH_S = 0.02
 """One write for all lines of this long; a thread hop for every line would cost more than the line."""
 _RETRY_S = 0.5

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from wsproxy.model import CloseReason, Side
 
@@ -22,6 +23,8 @@ class Summary:
         pings_unanswered: pings of both peers that got no pong.
         label: what kind of messages these are, as the latest label says.
         trouble: detail of the first violation.
+        would_deny: message rules that only report, and how many messages each would have
+            stopped, changed or held up.
     """
 
     messages_up: int
@@ -32,6 +35,7 @@ class Summary:
     pings_unanswered: int
     label: str | None
     trouble: str | None
+    would_deny: Mapping[str, int] = field(default_factory=dict)
 
 
 def close_fields(

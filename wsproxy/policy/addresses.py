@@ -25,7 +25,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
-from wsproxy.model import Address, Host
+from wsproxy.model import Address, AddressVerdict, Host
 from wsproxy.policy.hosts import HostPatterns, compile_hosts
 from wsproxy.policy.networks import Networks, compile_networks, parse_network, unmapped
 
@@ -101,25 +101,30 @@ class Zone:
     Attributes:
         hosts: what the client may have asked for.
         networks: where that may lead.
+        name: stands in records.
     """
 
     hosts: HostPatterns
     networks: Networks
+    name: str = ""
 
 
-def compile_zone(hosts: Sequence[str | int], networks: Sequence[str | int]) -> Zone:
+def compile_zone(
+    hosts: Sequence[str | int], networks: Sequence[str | int], *, name: str = ""
+) -> Zone:
     """Build a zone from configuration values.
 
     Args:
         hosts: patterns as `compile_hosts` takes them.
         networks: addresses or CIDR networks.
+        name: of the zone.
 
     Raises:
         ValueError: a list is empty or a value cannot be used; a helpful sentence.
     """
     if not hosts or not networks:
         raise ValueError("a zone needs at least one host pattern and one network")
-    return Zone(compile_hosts(hosts), compile_networks([parse_network(n) for n in networks]))
+    return Zone(compile_hosts(hosts), compile_networks([parse_network(n) for n in networks]), name)
 
 
 def classify(address: Address) -> str | None:
@@ -144,7 +149,7 @@ def embedded(address: Address) -> IPv4Address | None:
     return _embedded(address, _class_of(address))
 
 
-def vet(host: Host, address: Address, zones: Sequence[Zone]) -> str | None:
+def vet(host: Host, address: Address, zones: Sequence[Zone]) -> AddressVerdict:
     """Decide whether `address` may be dialled for a client that asked for `host`.
 
     Every address of an answer is vetted alone and only those that pass are dialled.
@@ -155,27 +160,31 @@ def vet(host: Host, address: Address, zones: Sequence[Zone]) -> str | None:
         zones: exceptions.
 
     Returns:
-        None when it may be dialled, else the class name as of `classify`.
+        The verdict; its `kind` is the class name as of `classify`.
     """
     outer = _class_of(address)
     if outer is None:
-        return None
-    refused: list[tuple[Address, str]] = [(address, outer)]
+        return AddressVerdict(address, True)
+    parts: list[tuple[Address, str]] = [(address, outer)]
     inner = _embedded(address, outer)
     if inner is not None and (inner_class := _class_of(inner)):
-        refused.append((inner, inner_class))
+        parts.append((inner, inner_class))
+    kind = " ".join(name for _, name in parts)
     matching = [zone for zone in zones if host in zone.hosts]
-    for part, name in refused:
-        if name in _NEVER or not _is_inside(part, matching):
-            return " ".join(name for _, name in refused)
-    return None
+    through: dict[str, None] = {}
+    for part, name in parts:
+        zone = None if name in _NEVER else _zone_of(part, matching)
+        if zone is None:
+            return AddressVerdict(address, False, kind)
+        through[zone.name] = None
+    return AddressVerdict(address, True, kind, ", ".join(through))
 
 
-def _is_inside(address: Address, zones: Sequence[Zone]) -> bool:
-    for zone in zones:  # noqa: SIM110 - a generator costs as much as what it looks at
+def _zone_of(address: Address, zones: Sequence[Zone]) -> Zone | None:
+    for zone in zones:
         if address in zone.networks:
-            return True
-    return False
+            return zone
+    return None
 
 
 def is_own_listener(

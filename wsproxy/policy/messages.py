@@ -37,6 +37,7 @@ from wsproxy.policy.rates import Rate, RateState
 
 __all__ = [
     "ACTIONS",
+    "HARMLESS",
     "OPCODES",
     "Inspector",
     "Judgement",
@@ -65,7 +66,8 @@ ACTIONS: Mapping[str, str] = {
 Chosen = TypeVar("Chosen")
 
 _SIDES = (Side.CLIENT, Side.UPSTREAM)
-_HARMLESS = frozenset({"allow", "log"})
+HARMLESS = frozenset({"allow", "log"})
+"""Actions with which a message goes on as it is."""
 
 Names = str | tuple[str, ...] | None
 """One name, or several that are alternatives; None or () for any."""
@@ -227,7 +229,7 @@ class MessageRules:
             verdict = rule.judge(look, state)
             if verdict is None:
                 continue
-            if held is not None and verdict.enforce and verdict.action not in _HARMLESS:
+            if held is not None and verdict.enforce and verdict.action not in HARMLESS:
                 verdict = verdict._replace(delay_s=max(verdict.delay_s, held.delay_s))
             verdicts.append(verdict)
             if not verdict.enforce or verdict.action == "log":
@@ -258,7 +260,7 @@ def _acting(table: Table) -> frozenset[int]:
     return frozenset(
         opcode
         for opcode, rules in table.items()
-        if any(rule.enforce and rule.action not in _HARMLESS for rule in rules)
+        if any(rule.enforce and rule.action not in HARMLESS for rule in rules)
     )
 
 
@@ -321,7 +323,7 @@ def _compile_rule(spec: MessageRuleSpec, inspectors: Mapping[str, Inspector]) ->
 
 def _compile_conditions(spec: MessageRuleSpec) -> list[Condition]:
     """The conditions but opcode, direction, inspector and rate, the cheap ones first."""
-    doubtful = spec.enforce and spec.action not in _HARMLESS
+    doubtful = spec.enforce and spec.action not in HARMLESS
     conditions: list[Condition] = []
     if spec.size_over_bytes is not None:
         if spec.size_over_bytes < 0:

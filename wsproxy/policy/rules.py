@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from wsproxy.model import Verdict
 from wsproxy.policy.ask import Ask, tunnel_protocols
@@ -36,6 +36,7 @@ class Rule:
         message: what a refused person gets to read; may be empty.
         line: where the rule starts in the configuration file, from 1; 0 if unknown.
         report: it does not decide; that it would have is noted.
+        file: the configuration file; empty if unknown.
         when: what the conditions were compiled from, in the same order.
         peeks: a condition is about a tunnel's first octets.
         verdict: the answer, made once.
@@ -47,6 +48,7 @@ class Rule:
     message: str = ""
     line: int = 0
     report: bool = False
+    file: str = ""
     when: Mapping[str, Values] = field(kw_only=True, repr=False, compare=False)
     peeks: bool = field(init=False)
     verdict: Verdict = field(init=False, repr=False, compare=False)
@@ -54,7 +56,9 @@ class Rule:
     def __post_init__(self) -> None:
         """Make what follows from the rest."""
         reason = f"rule '{self.name}' {'allows' if self.allow else 'denies'}"
-        verdict = Verdict(self.allow, self.name, reason, self.message)
+        verdict = Verdict(
+            self.allow, self.name, reason, self.message, file=self.file, line=self.line
+        )
         object.__setattr__(self, "verdict", verdict)
         object.__setattr__(self, "peeks", not _OF_FIRST_OCTETS.isdisjoint(self.when))
 
@@ -108,6 +112,7 @@ def compile_rule(
     *,
     allow: bool,
     message: str = "",
+    file: str = "",
     line: int = 0,
     report: bool = False,
 ) -> Rule:
@@ -118,7 +123,8 @@ def compile_rule(
         when: condition name, a key of `MATCHERS`, to its values.
         allow: whether the rule allows or denies.
         message: what a refused person gets to read.
-        line: where the rule starts in the configuration file, from 1.
+        file: the configuration file.
+        line: where the rule starts in it, from 1.
         report: whether it is only noted what the rule would have decided.
 
     Raises:
@@ -138,7 +144,9 @@ def compile_rule(
             conditions.append(builders[condition](values))
         except ValueError as error:
             raise ValueError(f"{condition}: {error}") from None
-    return Rule(name, tuple(conditions), allow, message, line, report=report, when=dict(when))
+    return Rule(
+        name, tuple(conditions), allow, message, line, report=report, file=file, when=dict(when)
+    )
 
 
 def decide(rules: Rules, ask: Ask) -> Verdict:
@@ -170,6 +178,18 @@ def _noting(noted: Sequence[Rule], verdict: Verdict, *, default: tuple[str, ...]
     """`verdict`, and what the rules that only report would have said, each once."""
     if not noted and not default:
         return verdict
-    denying = dict.fromkeys(rule.name for rule in noted if not rule.allow)
-    allowing = dict.fromkeys(rule.name for rule in noted if rule.allow)
-    return replace(verdict, would_deny=(*denying, *default), would_allow=tuple(allowing))
+    denying: dict[str, None] = {}
+    allowing: dict[str, None] = {}
+    for rule in noted:
+        (allowing if rule.allow else denying)[rule.name] = None
+    # `replace` would cost as much as the whole decision.
+    return Verdict(
+        verdict.allow,
+        verdict.rule,
+        verdict.reason,
+        verdict.message,
+        (*denying, *default),
+        tuple(allowing),
+        verdict.file,
+        verdict.line,
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from wsproxy.errors import ClientProtocolError, Denied, ResolveFailed, ResolveTimeout
@@ -30,7 +30,6 @@ __all__ = [
     "CREDENTIALS",
     "Explanation",
     "Question",
-    "ask_about",
     "explain",
     "explain_nowait",
     "parse_question_url",
@@ -70,37 +69,53 @@ class Explanation:
     """What would become of it, and why.
 
     Attributes:
-        allow: the decision.
+        exchange: the notebook of the request that decided, written by those who write it live;
+            inside intercepted TLS that is the request's, else the tunnel's.
         rule: name of the rule that decided, ``default``, or a built-in one.
-        line: where that rule begins in the configuration, from 1; 0 for none.
         reason: one sentence.
         message: what the refused person reads.
-        would_deny: names of rules that only report and would have denied.
-        would_allow: the same of those that would have allowed.
-        addresses: each address the name leads to, and why it may not be dialled.
-        route: ``direct``, or the name of the upstreams.
         source: addresses of ours that the connection would come from; none: the system chooses.
         tls: ``none``, ``passthrough``, ``intercept`` or ``intercept_always``.
-        websocket: how closely a WebSocket is looked at; None where there is none to see.
+        unresolved: a name has to be looked up before more can be said.
+        failure: why that has led to nothing.
     """
 
-    allow: bool
-    rule: str
-    line: int
-    reason: str
+    exchange: Exchange
+    rule: str = CREDENTIALS
+    reason: str = "proxy credentials are required"
     message: str = ""
-    would_deny: Sequence[str] = ()
-    would_allow: Sequence[str] = ()
-    addresses: dict[str, str | None] = field(default_factory=dict)
-    route: str = "direct"
-    source: Sequence[Address] = ()
+    source: tuple[Address, ...] = ()
     tls: str = "none"
-    websocket: str | None = None
+    unresolved: bool = False
+    failure: str = ""
+
+    @property
+    def allow(self) -> bool:
+        """Whether it is let through."""
+        return self.exchange.verdict == "allow"
 
     @property
     def verdict(self) -> str:
         """``allow`` or ``deny``."""
         return "allow" if self.allow else "deny"
+
+    @property
+    def line(self) -> int:
+        """Where the rule that decided begins in the configuration, from 1; 0 for none."""
+        judged = self.exchange.judged
+        return judged.line if judged is not None and judged.rule == self.rule else 0
+
+    @property
+    def route(self) -> str:
+        """``direct``, or the name of the upstreams."""
+        return self.exchange.upstream or "direct"
+
+    @property
+    def websocket(self) -> str | None:
+        """How closely a WebSocket is looked at; None where there is none to see."""
+        if not self.allow or self.exchange.kind != RequestKind.UPGRADE.value:
+            return None
+        return self.exchange.inspection or "off"
 
 
 def parse_question_url(url: str) -> Target:
@@ -132,166 +147,154 @@ def parse_question_url(url: str) -> Target:
     raise ValueError("expected a URL with http, https, ws, wss or tcp")
 
 
-def ask_about(runtime: Runtime, question: Question, *, inside: bool = True) -> Explanation:
-    """What policy says of the name; addresses are not looked at.
-
-    Args:
-        runtime: what is configured.
-        question: the request.
-        inside: whether the request inside an intercepted tunnel is asked about, too.
-    """
-    gate = runtime.gate
-    if question.identity is None and gate.authenticators and gate.auth_required:
-        reason = "proxy credentials are required"
-        return Explanation(allow=False, rule=CREDENTIALS, line=0, reason=reason)
-    exchange = Exchange(Peer(question.client, 1), 0.0)
-    if question.identity is not None:
-        exchange.identify(question.identity)
-    scheme = question.target.scheme
-    way: Explanation | None = None
-    if scheme in _TUNNELS:
-        way = _ask_about_tunnel(runtime, question, exchange)
-        if not way.allow or not inside or not way.tls.startswith("intercept"):
-            return way
-    said = _decide(runtime, _request(question), exchange)
-    # Inside a tunnel the way out is that of the tunnel, whichever rule decides.
-    if way is None:
-        _find_way(runtime, said)
-    else:
-        said.route, said.source, said.tls = way.route, way.source, way.tls
-    if said.allow and scheme in ("ws", "wss"):
-        plan = runtime.plans.of(said.rule)
-        said.websocket = "off" if plan is None else plan.mode
-    return said
-
-
-def _ask_about_tunnel(runtime: Runtime, question: Question, exchange: Exchange) -> Explanation:
-    """The CONNECT: before its first octets have come, and then."""
-    scheme, connect = question.target.scheme, _connect(question)
-    said = _decide(runtime, connect, exchange)
-    if said.allow:
-        exchange.sniffed = frozenset({"tls" if scheme in _ALPN else "other"})
-        exchange.alpn = _ALPN.get(scheme, ())
-        said = _decide(runtime, connect, exchange)
-    _find_way(runtime, said)
-    if not said.allow:
-        return said
-    always = runtime.looking.always.get(said.rule)
-    if scheme in _ALPN:
-        said.tls = _tls(runtime, question.target, always=always)
-    elif always:
-        said.allow, said.rule, said.line = False, "not-tls", 0
-        said.reason = "the tunnel is refused: not-tls"
-    return said
-
-
-def _tls(runtime: Runtime, target: Target, *, always: bool | None) -> str:
-    """What becomes of TLS whose client offers http/1.1, and trusts us."""
-    interception = runtime.looking.interception
-    if always is None or interception is None or target.host in interception.exempt:
-        return "passthrough"
-    return "intercept_always" if always else "intercept"
-
-
 def explain_nowait(
     runtime: Runtime,
     question: Question,
     *,
-    known: Mapping[str, Address] | None = None,
+    known: Mapping[str, Sequence[Address]] | None = None,
     inside: bool = True,
 ) -> Explanation:
     """What would become of it, as far as it can be said without a look-up.
 
+    A name that is not known is taken for one that leads to where it may.
+
     Args:
         runtime: what is configured.
         question: the request.
-        known: addresses of names.
-        inside: see `ask_about`.
+        known: addresses of names, at least one each.
+        inside: whether the request inside an intercepted tunnel is asked about, too.
     """
-    said = ask_about(runtime, question, inside=inside)
-    host = question.target.host
-    addresses: Sequence[Address] | None = None
-    if host.address is not None:
-        addresses = (host.address,)
-    elif said.route == "direct":  # else the parent looks it up
-        given = (known or {}).get(host.text)
-        addresses = runtime.gate.resolver.known(host) if given is None else (given,)
-    if not said.allow or addresses is None:
+    gate = runtime.gate
+    exchange = Exchange(Peer(question.client, 1), 0.0)
+    if question.identity is None and gate.authenticators and gate.auth_required:
+        return Explanation(exchange=exchange)
+    if question.identity is not None:
+        exchange.identify(question.identity)
+    scheme, known = question.target.scheme, known or {}
+    if scheme not in _TUNNELS:
+        said = _admit(runtime, _request(question), exchange, known)
+        return _look_at_websocket(runtime, said)
+    said = _admit(runtime, _connect(question), exchange, known)
+    if said.allow:
+        said = _look_into(runtime, question, said)
+    if not said.allow or not inside or not said.tls.startswith("intercept"):
         return said
-    return _vetted(runtime, question.target, said, addresses)
+    return _ask_inside(runtime, question, said)
 
 
 async def explain(
-    runtime: Runtime, question: Question, *, known: Mapping[str, Address] | None = None
+    runtime: Runtime,
+    question: Question,
+    *,
+    known: Mapping[str, Sequence[Address]] | None = None,
 ) -> Explanation:
     """What would become of it, addresses included.
 
     Args:
         runtime: what is configured.
         question: the request.
-        known: addresses of names that are not to be looked up.
+        known: addresses of names that are not to be looked up, at least one each.
     """
     said = explain_nowait(runtime, question, known=known)
-    if not said.allow or said.addresses or said.route != "direct":
+    if not said.unresolved:
         return said
     host = question.target.host
     try:
         addresses = await runtime.gate.resolver.resolve(host)
     except (ResolveFailed, ResolveTimeout) as error:
-        said.addresses[host.text] = error.detail
+        said.failure = error.detail
         return said
-    return _vetted(runtime, question.target, said, addresses)
+    return explain_nowait(runtime, question, known={host.text: addresses})
 
 
-def _vetted(
-    runtime: Runtime, target: Target, said: Explanation, addresses: Sequence[Address]
+def _admit(
+    runtime: Runtime,
+    request: ProxyRequest,
+    exchange: Exchange,
+    known: Mapping[str, Sequence[Address]],
 ) -> Explanation:
-    for address in addresses:
+    """What `Gate.admit` says, in its order."""
+    exchange.begin(request, 0.0)
+    gate, host = runtime.gate, request.target.host
+    addresses = known.get(host.text) or gate.resolver.known(host) or ()
+    unresolved = False
+    try:
+        gate.decide(request, exchange)
+        if gate.choose_parents(request.target, exchange) is None:
+            unresolved = not addresses
+            if addresses:
+                gate.vet(request.target, addresses, exchange)
+    except Denied as error:
+        return _refused(exchange, error)
+    source = tuple(gate.sources.get(exchange.rule or "", {}).values())
+    return replace(_allowed(exchange), unresolved=unresolved, source=source)
+
+
+def _look_into(runtime: Runtime, question: Question, said: Explanation) -> Explanation:
+    """What becomes of an admitted tunnel when its first octets have come."""
+    scheme, exchange, unresolved = question.target.scheme, said.exchange, said.unresolved
+    if not runtime.looking.concerns(exchange.rule):
+        _look_at_websocket(runtime, said)
+    else:
+        exchange.sniffed = frozenset({"tls" if scheme in _ALPN else "other"})
+        exchange.alpn = _ALPN.get(scheme, ())
         try:
-            runtime.gate.vet(target, (address,))
+            runtime.gate.decide(_connect(question), exchange)
+            always = runtime.looking.always.get(exchange.rule or "")
+            if always and scheme not in _ALPN:
+                raise Denied("the tunnel is refused: not-tls", rule="not-tls")
         except Denied as error:
-            said.addresses[str(address)] = error.detail
-        else:
-            said.addresses[str(address)] = None
-    if all(said.addresses.values()):
-        said.allow, said.rule, said.line = False, "private-networks", 0
-        said.reason = next(iter(said.addresses.values())) or ""
-        return said
-    families = {address.version for address in said.source}
-    for address in addresses:
-        if families and address.version not in families and said.addresses[str(address)] is None:
-            said.addresses[str(address)] = f"there is no IPv{address.version} source address"
+            return replace(_refused(exchange, error), unresolved=unresolved)
+        said = replace(_allowed(exchange), unresolved=unresolved, source=said.source)
+    if scheme in _ALPN:
+        said.tls = _tls(runtime, question.target, exchange)
     return said
 
 
-def _decide(runtime: Runtime, request: ProxyRequest, exchange: Exchange) -> Explanation:
-    gate = runtime.gate
+def _tls(runtime: Runtime, target: Target, exchange: Exchange) -> str:
+    """What becomes of TLS whose client offers http/1.1, and trusts us."""
+    always = runtime.looking.always.get(exchange.rule or "")
+    interception = runtime.looking.interception
+    if always is None or interception is None or target.host in interception.exempt:
+        return "passthrough"
+    return "intercept_always" if always else "intercept"
+
+
+def _ask_inside(runtime: Runtime, question: Question, way: Explanation) -> Explanation:
+    """The request inside an intercepted tunnel: where it leads was decided with that."""
+    request = _request(question)
+    exchange = Exchange(way.exchange.peer, 0.0)
+    exchange.begin(request, 0.0)
+    exchange.enter(way.exchange)
     try:
-        gate.decide_again(request, exchange)
+        runtime.gate.decide(request, exchange)
     except Denied as error:
-        allow, reason, message = False, error.detail, error.message
+        said = _refused(exchange, error)
     else:
-        allow, reason, message = True, f"rule '{exchange.rule}' allows", ""
-    rule = exchange.rule or "default"
-    line = next((one.line for one in gate.rules.rules if one.name == rule), 0)
-    if allow and rule == "default":
-        reason = "no rule matched; default allow"
+        said = _look_at_websocket(runtime, _allowed(exchange))
+    # Live, they are in the record of the tunnel; whoever asks gets them in one.
+    exchange.addresses = way.exchange.addresses
+    return replace(said, tls=way.tls, unresolved=way.unresolved, source=way.source)
+
+
+def _look_at_websocket(runtime: Runtime, said: Explanation) -> Explanation:
+    """How closely that is done, of a handshake or of a tunnel in which there may be one."""
+    plan = runtime.plans.of(said.rule)
+    if said.allow and plan is not None and said.exchange.kind != RequestKind.FORWARD.value:
+        said.exchange.inspection = plan.mode
+    return said
+
+
+def _refused(exchange: Exchange, error: Denied) -> Explanation:
+    exchange.fail(error)
     return Explanation(
-        allow=allow,
-        rule=rule,
-        line=line,
-        reason=reason,
-        message=message,
-        would_deny=exchange.would_deny,
-        would_allow=exchange.would_allow,
+        exchange=exchange, rule=error.rule, reason=error.detail, message=error.message
     )
 
 
-def _find_way(runtime: Runtime, said: Explanation) -> None:
-    parents = runtime.gate.parents.get(said.rule)
-    if parents is not None:
-        said.route = parents.name
-    said.source = tuple(runtime.gate.sources.get(said.rule, {}).values())
+def _allowed(exchange: Exchange) -> Explanation:
+    assert exchange.judged is not None
+    return Explanation(exchange=exchange, rule=exchange.judged.rule, reason=exchange.judged.reason)
 
 
 def _connect(question: Question) -> ProxyRequest:

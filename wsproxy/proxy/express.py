@@ -61,7 +61,7 @@ def _open(sock: socket.socket, peer: Peer, live: Live, begun: Begun) -> OpenTunn
         if not isinstance(request, ProxyRequest) or request.kind is not RequestKind.CONNECT:
             return None
         exchange.begin(request, now)
-        route = runtime.gate.admit_nowait(request, exchange)
+        route = runtime.gate.admit_nowait(request, exchange, now=now)
         if route is None or runtime.looking.concerns(exchange.rule):
             return None
         begun.attempt = attempt = route.connect_nowait(exchange)

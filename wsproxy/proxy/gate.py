@@ -16,18 +16,19 @@ import trio
 from wsproxy.auth import Authenticator, Proof, parse_authorization
 from wsproxy.auth.lockout import Lockout
 from wsproxy.errors import AuthContinue, AuthRequired, AuthUnavailable, Denied, WsproxyError
-from wsproxy.model import Address, Identity, ProxyRequest, RequestKind, Target
+from wsproxy.model import Address, AddressVerdict, Identity, ProxyRequest, RequestKind, Target
 from wsproxy.net.listen import is_local
 from wsproxy.net.resolve import Resolver
 from wsproxy.observe.exchange import Exchange, milliseconds
-from wsproxy.policy.addresses import Zone, is_own_listener
-from wsproxy.policy.addresses import vet as refusal_of
+from wsproxy.policy.addresses import Zone, is_own_listener, vet
 from wsproxy.policy.rules import Ask, Rules, decide, tunnel_protocols
 from wsproxy.protocol.handshake import offered_subprotocols
 from wsproxy.proxy.route import ANY_SOURCE, Parents, Route, Sources
 
 __all__ = ["Gate"]
 
+_LASTING = b"basic", b"bearer"
+"""Schemes whose credentials are good for more than one request."""
 _HTTP, _WEBSOCKET = frozenset({"http"}), frozenset({"websocket"})
 _PROTOCOLS = {scheme: frozenset({scheme}) for scheme in ("http", "https", "ws", "wss")}
 
@@ -103,11 +104,11 @@ class Gate:
             ResolveFailed: no address.
             ResolveTimeout: no answer from the resolver.
         """
-        identity = await self._authenticate(request, exchange, {} if legs is None else legs)
-        self._decide(request, identity, exchange)
+        await self._authenticate(request, exchange, {} if legs is None else legs)
+        self.decide(request, exchange)
         target = request.target
-        if exchange.rule in self.parents:
-            return self._route(target, (), exchange)
+        if (parents := self.choose_parents(target, exchange)) is not None:
+            return self._route(target, [], exchange, parents)
         addresses: Sequence[Address] | None = (connected,) if connected else None
         addresses = addresses or self.resolver.known(target.host)
         if addresses is None:
@@ -116,10 +117,17 @@ class Gate:
                 addresses = await self.resolver.resolve(target.host)
             finally:
                 exchange.resolve_ms = milliseconds(began_at, trio.current_time())
-        return self._route(target, addresses, exchange)
+        return self._route(target, self.vet(target, addresses, exchange), exchange)
 
-    def admit_nowait(self, request: ProxyRequest, exchange: Exchange) -> Route | None:
+    def admit_nowait(
+        self, request: ProxyRequest, exchange: Exchange, *, now: float
+    ) -> Route | None:
         """What `admit` says, if nothing has to be waited for; else None.
+
+        Args:
+            request: what is asked.
+            exchange: see `admit`.
+            now: monotonic seconds.
 
         Raises:
             AuthRequired: credentials missing, or known to be wrong.
@@ -127,39 +135,46 @@ class Gate:
         """
         target = request.target
         addresses = self.resolver.known(target.host)
-        if addresses is None or self.parents or _is_single_use(request):
+        if addresses is None or self.parents:
             return None
-        identity = None
-        offered = self._offered(request, {})
+        value = request.field(b"proxy-authorization")
+        if value is not None and not value[:7].lower().startswith(_LASTING):
+            return None  # asked twice about these, their method would refuse them
+        offered = self._offered(request, value, {}, now)
         if offered is not None:
             identity = _known(*offered)
             if identity is None:
                 return None
-            self._admit_identity(identity, exchange, offered[1].now)
-        self._decide(request, identity, exchange)
-        return self._route(target, addresses, exchange)
+            exchange.authenticate_ms = 0.0
+            self._admit_identity(identity, exchange, now)
+        self.decide(request, exchange)
+        return self._route(target, self.vet(target, addresses, exchange), exchange)
 
-    def _route(self, target: Target, addresses: Sequence[Address], exchange: Exchange) -> Route:
-        """What a name leads to, a parent finds out; everything else is vetted."""
-        rule = exchange.rule or ""
-        parents, sources = self.parents.get(rule), self.sources.get(rule, ANY_SOURCE)
-        if parents is None:
-            vetted = self.vet(target, addresses)
-        else:
-            vetted = []
-            if target.host.address is not None:
-                self.vet(target, (target.host.address,))
+    def _route(
+        self,
+        target: Target,
+        vetted: Sequence[Address],
+        exchange: Exchange,
+        parents: Parents | None = None,
+    ) -> Route:
+        sources = self.sources.get(exchange.rule or "", ANY_SOURCE)
         return Route(target, vetted, self.connect_timeout_s, parents, sources)
 
-    def decide_again(self, request: ProxyRequest, exchange: Exchange) -> None:
-        """Asks policy about what is known now of a tunnel, or is asked for inside it.
+    def choose_parents(self, target: Target, exchange: Exchange) -> Parents | None:
+        """Those that an admitted request goes through; None when it goes to its target itself.
 
-        Who asks and where it leads was decided with the tunnel: the connection stands.
+        What a name leads to, the parent finds out; an address is vetted as ever.
 
         Raises:
-            Denied: by a rule.
+            Denied: because of the address.
         """
-        self._decide(request, exchange.identity, exchange)
+        parents = self.parents.get(exchange.rule or "")
+        if parents is None:
+            return None
+        if target.host.address is not None:
+            self.vet(target, (target.host.address,), exchange)
+        exchange.upstream = parents.name
+        return parents
 
     @property
     def knows_hours(self) -> bool:
@@ -183,7 +198,7 @@ class Gate:
             assert isinstance(ask, Ask)
             self._judge(ask._replace(identity=exchange.identity, at=self.clock()), exchange)
             if exchange.upstream is None and exchange.dialled is not None:
-                self.vet(Target("tcp", ask.host, ask.port), (exchange.dialled.address,))
+                self.vet(Target("tcp", ask.host, ask.port), (exchange.dialled.address,), exchange)
 
     def _review_identity(self, identity: Identity | None) -> Identity | None:
         if identity is None:
@@ -201,12 +216,11 @@ class Gate:
         raise AuthRequired("the credentials would not be accepted any more")
 
     def _offered(
-        self, request: ProxyRequest, legs: dict[str, object]
+        self, request: ProxyRequest, value: bytes | None, legs: dict[str, object], now: float
     ) -> tuple[Sequence[Authenticator], Proof] | None:
-        """The credentials of a request and who can verify them; None when it needs none."""
+        """The credentials in `value` and who can verify them; None when it needs none."""
         if not self.authenticators:
             return None
-        value = request.field(b"proxy-authorization")
         if value is None:
             if self.auth_required:
                 raise AuthRequired("proxy credentials are required")
@@ -215,15 +229,15 @@ class Gate:
         authenticators = self.authenticators.get(scheme)
         if authenticators is None:
             raise AuthRequired("this authentication scheme is not offered here")
-        now = trio.current_time()
         return authenticators, Proof(credentials, request.method, request.sent_target, now, legs)
 
     async def _authenticate(
         self, request: ProxyRequest, exchange: Exchange, legs: dict[str, object]
-    ) -> Identity | None:
-        offered = self._offered(request, legs)
+    ) -> None:
+        value, now = request.field(b"proxy-authorization"), trio.current_time()
+        offered = self._offered(request, value, legs, now)
         if offered is None:
-            return None
+            return
         authenticators, proof = offered
         peer, lockout = exchange.peer.address, self.lockout
         try:
@@ -243,15 +257,21 @@ class Gate:
         finally:
             exchange.authenticate_ms = milliseconds(proof.now, trio.current_time())
         self._admit_identity(identity, exchange, proof.now)
-        return identity
 
-    def _admit_identity(self, identity: Identity, exchange: Exchange, began_at: float) -> None:
-        exchange.authenticate_ms = milliseconds(began_at, trio.current_time())
+    def _admit_identity(self, identity: Identity, exchange: Exchange, now: float) -> None:
         if self.lockout is not None:
-            self.lockout.check(exchange.peer.address, identity.user, began_at)
+            self.lockout.check(exchange.peer.address, identity.user, now)
         exchange.identify(identity)
 
-    def _decide(self, request: ProxyRequest, identity: Identity | None, exchange: Exchange) -> None:
+    def decide(self, request: ProxyRequest, exchange: Exchange) -> None:
+        """Asks policy about a request of whom `exchange` says.
+
+        Of a tunnel it is asked again when more is known of it, and about what is asked for
+        inside: where that leads was decided with the tunnel, and the connection stands.
+
+        Raises:
+            Denied: by a rule.
+        """
         target = request.target
         tunnel = request.kind is RequestKind.CONNECT
         sniffed = exchange.sniffed
@@ -263,7 +283,7 @@ class Gate:
             sniffed = said if sniffed is None else sniffed | said
         ask = Ask(
             client=exchange.peer.address,
-            identity=identity,
+            identity=exchange.identity,
             host=target.host,
             port=target.port,
             protocols=protocols,
@@ -286,24 +306,23 @@ class Gate:
         if not verdict.allow:
             raise Denied(verdict.reason, rule=verdict.rule, message=verdict.message)
 
-    def vet(self, target: Target, addresses: Sequence[Address]) -> list[Address]:
+    def vet(
+        self, target: Target, addresses: Sequence[Address], exchange: Exchange
+    ) -> list[Address]:
         """The addresses that may be dialled.
+
+        Args:
+            target: what is asked for.
+            addresses: where it leads.
+            exchange: gets the verdict on each.
 
         Raises:
             Denied: there is none.
         """
-        vetted: list[Address] = []
-        reason = ""
-        for address in addresses:
-            if is_own_listener(address, target.port, self.listeners, is_local=is_local):
-                reason = "the proxy itself"
-                continue
-            refused = refusal_of(target.host, address, self.zones)
-            if refused is None:
-                vetted.append(address)
-            else:
-                reason = refused
+        exchange.addresses = verdicts = tuple(self._vet(target, one) for one in addresses)
+        vetted = [one.address for one in verdicts if one.allow]
         if not vetted:
+            reason = verdicts[-1].kind if verdicts else ""
             # The address stays out of the answer: it would map the inside for the client.
             raise Denied(
                 f"{target.host} leads to no public address ({reason})",
@@ -312,11 +331,10 @@ class Gate:
             )
         return vetted
 
-
-def _is_single_use(request: ProxyRequest) -> bool:
-    """Whether asking twice about the credentials of a request would refuse them."""
-    value = request.field(b"proxy-authorization")
-    return value is not None and not value[:7].lower().startswith((b"basic", b"bearer"))
+    def _vet(self, target: Target, address: Address) -> AddressVerdict:
+        if is_own_listener(address, target.port, self.listeners, is_local=is_local):
+            return AddressVerdict(address, False, "the proxy itself")
+        return vet(target.host, address, self.zones)
 
 
 def _known(authenticators: Sequence[Authenticator], proof: Proof) -> Identity | None:

@@ -122,7 +122,7 @@ class _Look:
         exchange, seen, looking = self.exchange, self.seen, self.session.runtime.looking
         self._note()
         try:
-            self.session.runtime.gate.decide_again(self.request, exchange)
+            self.session.runtime.gate.decide(self.request, exchange)
             choice, why = self._choose()
             if choice == "refuse":
                 raise Denied(f"the tunnel is refused: {why}", rule=why, row="T26")

@@ -64,8 +64,10 @@ class OpenTunnel(NamedTuple):
 
 def inspection_of(request: ProxyRequest, exchange: Exchange, live: Live) -> Inspection | None:
     """What looks into the tunnel of an admitted CONNECT; None when its rule wants nobody to."""
-    if live.runtime.plans.of(exchange.rule) is None:
+    plan = live.runtime.plans.of(exchange.rule)
+    if plan is None:
         return None
+    exchange.inspection = plan.mode
     return Tunnel(exchange, request.target, live)
 
 

@@ -174,7 +174,6 @@ class Route:
         began_at = trio.current_time()
         try:
             if self.parents is not None:
-                exchange.upstream = self.parents.name
                 endpoint, address, parent = await self.parents.connect(
                     self, exchange, tunnel=tunnel
                 )

@@ -111,14 +111,6 @@ class Inside:
         """
         return interpret_inside(request, self.target)
 
-    def introduce(self, exchange: Exchange) -> None:
-        """Tells the notebook of a request what is known of its tunnel."""
-        outer = self.exchange
-        exchange.tunnel = outer.id
-        exchange.sniffed, exchange.alpn = outer.sniffed, outer.alpn
-        if outer.identity is not None:
-            exchange.identify(outer.identity)
-
 
 @dataclass(slots=True)
 class Begun:
@@ -203,7 +195,7 @@ class Session:
         self.runtime = self.live.runtime
         exchange = Exchange(self.peer, began_at)
         if self.inside is not None:
-            self.inside.introduce(exchange)
+            exchange.enter(self.inside.exchange)
         return exchange
 
     async def admit(self, request: ProxyRequest, exchange: Exchange) -> Route:
@@ -215,7 +207,7 @@ class Session:
             self.confirm(exchange)
             self.runtime.quotas.enter(exchange)
             return route
-        gate.decide_again(request, exchange)
+        gate.decide(request, exchange)
         return inside.route
 
     def confirm(self, exchange: Exchange) -> None:

@@ -111,7 +111,7 @@ class Tunnel:
             if request is None:
                 self.look_no_more(self._up.inspector)
                 return octets
-            self._live.runtime.gate.decide_again(request, self._exchange)
+            self._live.runtime.gate.decide(request, self._exchange)
         except ClientProtocolError as error:
             if self.enforces:
                 return self._refuse(error, now)
@@ -120,6 +120,7 @@ class Tunnel:
         except WsproxyError as error:
             return self._refuse(error, now)
         self._plan = plan = self._live.runtime.plans.of(self._exchange.rule)
+        self._exchange.inspection = None if plan is None else plan.mode
         self._exchange.inner = str(request.target).partition("?")[0]
         if plan is None:
             self.look_no_more(self._up.inspector)

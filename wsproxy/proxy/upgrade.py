@@ -35,10 +35,11 @@ async def upgrade(session: Session, request: ProxyRequest, exchange: Exchange) -
     runtime = session.runtime
     check_loop(session, request)
     route = await session.admit(request, exchange)
+    plan = runtime.plans.of(exchange.rule)
+    exchange.inspection = None if plan is None else plan.mode
     if session.inside is None:
         session.drop_upstream()
     upstream = await session.connect(route, exchange, tunnel=True)
-    plan = runtime.plans.of(exchange.rule)
     fields = to_upstream(request, via=runtime.via)
     if plan is not None:
         fields = limited_fields(fields, plan.offer_policy)

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from dataclasses import replace
 from typing import NamedTuple
 
 from wsproxy.model import CloseReason, Side
 from wsproxy.net.engine import RelaySummary
 from wsproxy.net.filter import Filter
 from wsproxy.observe.conversation import Conversation, Opening, Summary
-from wsproxy.policy.messages import MessageAsk, MessageVerdict
+from wsproxy.policy.messages import HARMLESS, MessageAsk, MessageVerdict
 from wsproxy.protocol.deflate import Agreement, Inflater
 from wsproxy.protocol.frames import encode_close
 from wsproxy.protocol.labels import Labeller
@@ -76,6 +77,7 @@ class WebSocket:
         self._subprotocol = agreed.opening.subprotocol
         self._agreement = agreed.agreement
         self._state = plan.rules.new_state() if plan.rules is not None else None
+        self._would_deny: dict[str, int] = {}
         self._cut_at = recording.payload_bytes if plan.rules is not None else None
         self.conversation = Conversation(
             agreed.opening,
@@ -171,6 +173,10 @@ class WebSocket:
             payload = rules.redact(payload, decisive.rule, opcode=message.opcode)
             message = message._replace(payload=payload, size=len(payload))
         self.conversation.message(side, self._cut(message), now, self._records(judgement.verdicts))
+        for verdict in judgement.verdicts:
+            if verdict.action not in HARMLESS and self._only_reports(verdict):
+                count = self._would_deny.get(verdict.rule, 0)
+                self._would_deny[verdict.rule] = count + 1
         return decisive, payload
 
     def verdict_on(self, side: Side, message: Message, now: float) -> MessageVerdict | None:
@@ -186,15 +192,19 @@ class WebSocket:
         return MessageAsk(side, message.opcode, size, payload, self._subprotocol, label, now)
 
     def _records(self, verdicts: tuple[MessageVerdict, ...]) -> list[dict[str, str]]:
-        """What a record says of them; where nothing is enforced, every rule only reports."""
+        """What a record says of them."""
         return [
             {
                 "rule": verdict.rule,
                 "action": verdict.action,
-                "mode": "enforce" if verdict.enforce and self._plan.enforces else "report",
+                "mode": "report" if self._only_reports(verdict) else "enforce",
             }
             for verdict in verdicts
         ]
+
+    def _only_reports(self, verdict: MessageVerdict) -> bool:
+        """Whether nothing comes of it: where nothing is enforced, every rule only reports."""
+        return not (verdict.enforce and self._plan.enforces)
 
     def _cut(self, message: Message) -> Message:
         """`message` with as much of its payload as is recorded."""
@@ -261,13 +271,14 @@ class WebSocket:
         for direction in self._directions:
             direction.look_no_more()
         closed_by, reason = self.ending or (summary.closed_by, summary.reason)
-        return self.conversation.end(
+        said = self.conversation.end(
             closed_by,
             reason,
             now=now,
             bytes_up=summary.bytes_up,
             bytes_down=summary.bytes_down,
         )
+        return replace(said, would_deny=self._would_deny) if self._would_deny else said
 
     @staticmethod
     def _close_for(side: Side, code: int, reason: str) -> bytes:
