@@ -100,6 +100,7 @@ format: .venv/.dev
 goals: .venv/.dev
 	@$(bin)/python -m pytest -q -s tests/goals $(ARGS)
 	@$(bin)/python -m tests.e2e.endless
+	@$(bin)/python -m tests.goals.guesses
 
 conformance: .venv/.dev
 	@$(bin)/python -m tests.conformance $(ARGS)

@@ -8,16 +8,19 @@ import os
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from wsproxy.auth import Authenticator, BasicAuthenticator
-from wsproxy.auth.basic import BasicBounds
+from wsproxy.auth.groups import DirectoryGroups, GroupedAuthenticator
 from wsproxy.auth.lockout import Lockout
 from wsproxy.auth.users_file import load_users
 from wsproxy.config.auth import Ldap, Method
 from wsproxy.config.load import Config
 from wsproxy.config.parts import Parts, files_in
 from wsproxy.config.problems import KeyPath
+
+if TYPE_CHECKING:
+    from wsproxy.auth.ldap import LdapBackend
 
 __all__ = ["Authenticators", "build_authenticators", "build_lockout"]
 
@@ -112,8 +115,25 @@ def _basic(config: Config, method: Method, path: KeyPath, _clock: object) -> _Ma
 
 
 def _ldap(config: Config, settings: Ldap, path: KeyPath, realm: str) -> Authenticator:
+    directory = _directory(config, settings, path)
+    from wsproxy.auth.ldap import LdapAuthenticator
+
+    return LdapAuthenticator(directory, realm=realm)
+
+
+def _grouped(
+    config: Config, method: Method, path: KeyPath, made: list[Authenticator]
+) -> list[Authenticator]:
+    """The same, with groups from a directory if one is given."""
+    if method.ldap is None:
+        return made
+    groups = DirectoryGroups(_directory(config, method.ldap, (*path, "ldap")))
+    return [GroupedAuthenticator(one, groups) for one in made]
+
+
+def _directory(config: Config, settings: Ldap, path: KeyPath) -> LdapBackend:
     try:
-        from wsproxy.auth.ldap import LdapAuthenticator, LdapBackend
+        from wsproxy.auth.ldap import LdapBackend
         from wsproxy.auth.ldap_settings import LdapSettings
     except ImportError as error:
         raise config.error(path, "this takes the extra: pip install 'wsproxy[ldap]'") from error
@@ -134,8 +154,7 @@ def _ldap(config: Config, settings: Ldap, path: KeyPath, realm: str) -> Authenti
             timeout_s=settings.timeout,
             pool=settings.pool,
         )
-        bounds = BasicBounds(good_for_s=whole.cache_s)
-        return LdapAuthenticator(LdapBackend(whole), realm=realm, bounds=bounds)
+        return LdapBackend(whole)
 
 
 def _digest(config: Config, method: Method, path: KeyPath, _clock: object) -> _Made:
@@ -181,7 +200,9 @@ def _bearer(config: Config, method: Method, path: KeyPath, clock: Callable[[], f
     _warn(authenticator.warnings)
     # Clients that know nothing but Basic send the token as their password; it is told from a
     # password by its form, so it is asked first.
-    return _Made([authenticator], [keys.run], [TokenPasswords(authenticator, realm=realm)])
+    passwords = TokenPasswords(authenticator, realm=realm)
+    *ahead, last = _grouped(config, method, path, [passwords, authenticator])
+    return _Made([last], [keys.run], ahead)
 
 
 def _negotiate(config: Config, method: Method, path: KeyPath, _clock: object) -> _Made:
@@ -198,7 +219,7 @@ def _negotiate(config: Config, method: Method, path: KeyPath, _clock: object) ->
             # Where an image without a writable root has a place to write.
             replay_cache=Path(tempfile.gettempdir(), f"wsproxy-{os.getuid()}.rcache2"),
         )
-    return _Made([authenticator])
+    return _Made(_grouped(config, method, path, [authenticator]))
 
 
 def _warn(warnings: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ from wsproxy.config.problems import KeyPath
 from wsproxy.config.upstreams import Upstream
 from wsproxy.net.parents import Parent
 from wsproxy.net.resolve import Resolver
+from wsproxy.net.tickets import Tickets
 from wsproxy.net.tls import upstream_context
 from wsproxy.proxy.route import Parents
 
@@ -51,8 +52,23 @@ def _parent(config: Config, name: str, upstream: Upstream, path: KeyPath) -> Par
         username=upstream.username,
         password=upstream.password.text if upstream.password else "",
         token=upstream.token.text if upstream.token else "",
+        tickets=_tickets(config, name, upstream, path),
         context=_context(config, upstream, path) if url.kind == "https" else None,
     )
+
+
+def _tickets(config: Config, name: str, upstream: Upstream, path: KeyPath) -> Tickets | None:
+    negotiate = upstream.negotiate
+    if negotiate is None:
+        return None
+    with config.at((*path, "negotiate")):
+        return Tickets(
+            name,
+            hostname=negotiate.hostname or upstream.url.host.text,
+            keytab=negotiate.keytab,
+            principal=negotiate.principal,
+            timeout_s=config.settings.timeouts.connect,
+        )
 
 
 def _context(config: Config, upstream: Upstream, path: KeyPath) -> ssl.SSLContext:

@@ -110,6 +110,8 @@ class AuthRequired(WsproxyError):
 
     stale = False
     """They were right, but too old."""
+    scheme = ""
+    """Of the credentials that were refused, as in a challenge; empty: none came."""
 
 
 class AuthContinue(AuthRequired):

@@ -603,13 +603,19 @@ def test_a_password_that_is_a_token_is_told_from_one_that_is_none(
 # ------------------------------------------------------------------ challenge
 
 
-def test_the_challenge_names_the_realm_and_the_error_only_when_told(
+def test_the_challenge_names_the_realm_and_the_error_only_of_a_token(
     authenticator: BearerAuthenticator,
 ) -> None:
     assert authenticator.scheme == "Bearer"
     assert authenticator.challenges(0.0) == [b'Bearer realm="wsproxy"']
-    told = authenticator.challenges(0.0, invalid_token=True)
-    assert told == [b'Bearer realm="wsproxy", error="invalid_token"']
+    refusal = AuthRequired("the token has expired")
+    assert authenticator.challenges(0.0, refusal=refusal) == [b'Bearer realm="wsproxy"']
+    refusal.scheme = "Basic"
+    assert authenticator.challenges(0.0, refusal=refusal) == [b'Bearer realm="wsproxy"']
+    refusal.scheme = "Bearer"
+    assert authenticator.challenges(0.0, refusal=refusal) == [
+        b'Bearer realm="wsproxy", error="invalid_token", error_description="the token has expired"'
+    ]
 
 
 @pytest.mark.parametrize(

@@ -171,8 +171,10 @@ def test_a_challenge_for_each_algorithm_the_best_first(authenticator: DigestAuth
 
 
 def test_a_stale_nonce_is_told(authenticator: DigestAuthenticator) -> None:
-    for challenge in authenticator.challenges(0.0, stale=True):
+    for challenge in authenticator.challenges(0.0, refusal=DigestStale("old")):
         assert challenge.endswith(b", charset=UTF-8, stale=true")
+    for challenge in authenticator.challenges(0.0, refusal=AuthRequired("wrong")):
+        assert challenge.endswith(b", charset=UTF-8")
 
 
 def test_only_what_the_file_has_hashes_for_is_offered_and_taken() -> None:

@@ -319,6 +319,37 @@ def test_the_first_rdn_names_a_group(dn: str, value: str | None) -> None:
     assert rdn_value(dn, "cn") == value
 
 
+# ------------------------------------------------------------------ users whom others prove
+
+
+@pytest.mark.parametrize("mode", [SEARCH, SEARCH | TEMPLATE], ids=["search", "template"])
+@pytest.mark.parametrize("groups", [{}, GROUP_SEARCH], ids=["memberOf", "groups"])
+async def test_a_user_is_described_without_a_password(
+    url: str, mode: dict[str, Any], groups: dict[str, Any]
+) -> None:
+    async with backend(url, **mode, **groups) as ldap:
+        assert await ldap.look_up("ALICE") == ALICE
+        assert await ldap.look_up(ODD_NAME) == Identity(ODD_NAME, frozenset({"desk"}))
+        for nobody in ("nobody", "*", ""):
+            assert await ldap.look_up(nobody) is None
+
+
+async def test_a_name_that_two_have_describes_nobody(url: str) -> None:
+    async with backend(url, **SEARCH) as ldap:
+        assert await ldap.look_up("twin") is None
+
+
+async def test_nobody_is_described_without_a_server(slapd: Slapd, url: str) -> None:
+    async with backend(url, **SEARCH) as ldap:
+        slapd.stop()
+        try:
+            with pytest.raises(AuthUnavailable):
+                await ldap.look_up("alice")
+        finally:
+            slapd.start()
+        assert await ldap.look_up("alice") == ALICE
+
+
 # ------------------------------------------------------------------ the empty password
 
 

@@ -25,7 +25,6 @@ from wsproxy.auth.negotiate import (
     MAX_LEGS,
     NegotiateAuthenticator,
     NegotiateBounds,
-    identity_of,
     parse_negotiate,
 )
 from wsproxy.auth.proof import Proof
@@ -225,45 +224,30 @@ async def test_names_can_be_kept_whole(realms: Realms, keytab: Path) -> None:
     assert await whole.authenticate(proof(first_token(realms))) == Identity(f"alice@{REALM}")
 
 
-@pytest.mark.parametrize(
-    ("principal", "strip_realms", "user"),
-    [
-        ("alice@A", ["A"], "alice"),
-        ("alice@A", ["B"], "alice@A"),
-        ("alice@A", [], "alice@A"),
-        ("alice/admin@A", ["A"], "alice/admin"),
-        ("PC1$@A", ["A"], "PC1$"),
-        ("jürgen@A", ["A"], "jürgen"),
-        (r"alice\@B@A", ["A"], r"alice\@B"),  # never mistaken for alice@B
-        (r"alice\\@A", ["A"], r"alice\\"),
-    ],
-)
-def test_the_name_of_a_principal(principal: str, strip_realms: list[str], user: str) -> None:
-    got = identity_of(principal.encode(), realms=["A"], strip_realms=strip_realms)
-    assert got == Identity(user)
+# ---------------------------------------------------------------- what a connection remembers
 
 
-@pytest.mark.parametrize(
-    "principal",
-    [
-        b"alice@B",
-        b"alice@a",
-        b"alice",
-        b"@A",
-        b"alice@",
-        rb"alice\@A",
-        b"alice@B@A",
-        b"al\x00ice@A",
-        b"al\nice@A",
-        b"al\x7fice@A",
-        b"jos\xe9@A",
-        b"WELLKNOWN/ANONYMOUS@A",
-        b"",
-    ],
-)
-def test_no_name_of_a_principal(principal: bytes) -> None:
+async def test_a_ticket_proves_its_connection_for_as_long_as_it_lasts(
+    authenticator: NegotiateAuthenticator, realms: Realms
+) -> None:
+    realms.kinit("alice", "secret", "-l", "1h")
+    asked = replace(proof(first_token(realms)), now=1000.0)
+    assert await authenticator.authenticate(asked) == ALICE
+    bond = asked.bond
+    assert bond is not None
+    assert (bond.scheme, bond.identity) == ("negotiate", ALICE)
+    skew_s = 300  # which MIT's library adds
+    assert 3600 < bond.ends_at - 1000.0 <= 3600 + skew_s
+    later = Proof(b"", bond=bond)
+    assert authenticator.authenticate_nowait(later) == ALICE
+    assert await authenticator.authenticate(later) == ALICE
+
+
+async def test_a_refused_ticket_proves_nothing(authenticator: NegotiateAuthenticator) -> None:
+    asked = proof(init_token(KERBEROS, guess=b"nonsense"))
     with pytest.raises(AuthRequired):
-        identity_of(principal, realms=["A"], strip_realms=["A"])
+        await authenticator.authenticate(asked)
+    assert asked.bond is None
 
 
 # ---------------------------------------------------------------- tickets that do not count

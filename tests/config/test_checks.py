@@ -102,6 +102,40 @@ def test_what_an_upstream_takes(upstream: dict[str, object], key: str, sentence:
     assert sentence in told
 
 
+def test_what_tickets_for_an_upstream_take(tmp_path: Path) -> None:
+    keytab = tmp_path / "k"
+    upstream = {
+        "url": "socks5://p:1",
+        "token": "t",
+        "negotiate": {"keytab": keytab, "principal": "s"},
+    }
+    path = ("upstreams", "p", 0, "negotiate")
+    found = problems(upstreams={"p": upstream})
+    assert [place for place, _told in found] == [
+        ("upstreams", "p", 0, "token"),
+        path,
+        path,
+        (*path, "keytab"),
+    ]
+    assert "SOCKS5 to a parent knows no tickets" in found[1][1]
+    assert "tickets exclude a username and a token" in found[2][1]
+    assert "cannot read" in found[3][1]
+    keytab.touch()
+    upstream = {"url": "http://p:1", "negotiate": {"keytab": keytab, "principal": "s"}}
+    assert problems(upstreams={"p": upstream}) == []
+
+
+def test_a_directory_may_have_the_groups_of_tickets_and_tokens() -> None:
+    ldap = {"url": "ldaps://ldap", "base": "dc=corp"}
+    methods = [
+        {"type": "negotiate", "keytab": "/dev/null", "ldap": ldap},
+        {"type": "bearer", "jwks": "https://idp/jwks", "ldap": ldap},
+    ]
+    assert "this is no key of" not in str(problems(auth={"methods": methods}))
+    digest = {"type": "digest", "users": "/dev/null", "ldap": ldap}
+    assert "this is no key of digest" in str(problems(auth={"methods": [digest]}))
+
+
 def test_an_upstream_that_is_not_there() -> None:
     rules = [{"action": "allow", "upstream": "parnet"}]
     assert problems(policy={"rules": rules}, upstreams={"parent": {"url": "http://p:1"}}) == [

@@ -12,11 +12,11 @@ import json
 import os
 import selectors
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .clients import PATIENCE_S, Credentials
+from .clients import PATIENCE_S, Credentials, environment
 
 _SWITCHES = (
     "--headless",
@@ -30,7 +30,7 @@ _SWITCHES = (
     "--disable-sync",
     "--remote-debugging-pipe",
     # Its own errands to Google stay at home: past the proxy, and resolved to nothing.
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE *.localhost, EXCLUDE localhost",
     # Chromium never sends loopback through a proxy unless told so.
     "--proxy-bypass-list=<-loopback>;*.google.com;*.googleapis.com;*.gvt1.com",
 )
@@ -146,6 +146,17 @@ def _trust(home: Path, authorities: Sequence[Path]) -> None:
         subprocess.run(["certutil", "-d", f"sql:{database}", *command], check=True)
 
 
+def _prepare_tickets(profile: Path) -> None:
+    """Has a new profile know that a server has asked for Negotiate before.
+
+    Otherwise the first challenge is lost: Chromium only then restarts its network service outside
+    the sandbox in which no Kerberos library can be loaded.
+    """
+    profile.mkdir()
+    state = {"net": {"received_http_auth_negotiate_headers": True}}
+    (profile / "Local State").write_text(json.dumps(state), encoding="ascii")
+
+
 @contextlib.contextmanager
 def run_chromium(
     home: Path,
@@ -153,6 +164,7 @@ def run_chromium(
     *,
     credentials: Credentials | None = None,
     authorities: Sequence[Path] = (),
+    tickets: Mapping[str, str] | None = None,
 ) -> Iterator[Page]:
     """Debian's Chromium with a new profile and one tab, all of whose traffic uses `proxy`.
 
@@ -161,8 +173,12 @@ def run_chromium(
         proxy: URL.
         credentials: see `Page`.
         authorities: PEM files of what it trusts; with none it takes every certificate.
+        tickets: environment with Kerberos tickets, which it may use for ``*.localhost``.
     """
     switches = [*_SWITCHES]
+    if tickets is not None:
+        switches.append("--auth-server-allowlist=*.localhost")
+        _prepare_tickets(home / "profile")
     if authorities:
         _trust(home, authorities)
     else:
@@ -181,7 +197,7 @@ def run_chromium(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8"},
+            env=environment(home) | dict(tickets or {}),
         )
     os.close(browser_reads)
     os.close(browser_writes)

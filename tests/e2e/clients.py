@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Credentials:
         return "Basic " + b64encode(f"{self.user}:{self.password}".encode()).decode()
 
 
-def _environment(home: Path) -> dict[str, str]:
+def environment(home: Path) -> dict[str, str]:
     """No proxy variable and no start-up file of the machine reaches a client."""
     return {"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8"}
 
@@ -90,7 +90,7 @@ def curl_each(home: Path, proxy: str, *arguments: str) -> list[Fetched]:
     with body_file.open("wb") as body:
         outcome = subprocess.run(
             command,
-            env=_environment(home),
+            env=environment(home),
             stdin=subprocess.DEVNULL,
             stdout=body,
             stderr=subprocess.PIPE,
@@ -132,7 +132,7 @@ def run_node(home: Path, script: str, **task: Any) -> dict[str, Any]:
     outcome = subprocess.run(
         ["node", script, json.dumps(task)],
         cwd=NODE,
-        env=_environment(home),
+        env=environment(home),
         capture_output=True,
         timeout=PATIENCE_S,
         check=False,
@@ -161,20 +161,34 @@ class Java:
         url: str,
         *,
         proxy_port: int,
+        proxy_host: str = "127.0.0.1",
         credentials: Credentials | None = None,
         bytes_up: int = 0,
+        properties: Sequence[str] = ("jdk.http.auth.tunneling.disabledSchemes=",),
+        env: Mapping[str, str] | None = None,
     ) -> dict[str, str]:
-        """One exchange; the errors of a chain are joined with `` <- ``."""
+        """One exchange; the errors of a chain are joined with `` <- ``.
+
+        Args:
+            mode: see ``Client.java``.
+            url: of the origin.
+            proxy_port: where the proxy is.
+            proxy_host: its name.
+            credentials: for it.
+            bytes_up: size of what is sent.
+            properties: of the virtual machine.
+            env: added to its environment.
+        """
         arguments: Sequence[str] = [
             *("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"),
-            *("-Dfile.encoding=UTF-8", "-Djdk.http.auth.tunneling.disabledSchemes="),
+            *("-Dfile.encoding=UTF-8", *(f"-D{one}" for one in properties)),
             *("-cp", str(self.classes), "Client", mode, url, str(bytes_up)),
-            *("127.0.0.1", str(proxy_port), str(self.authority)),
+            *(proxy_host, str(proxy_port), str(self.authority)),
             *([credentials.user, credentials.password] if credentials else []),
         ]
         outcome = subprocess.run(
             arguments,
-            env=_environment(self.classes),
+            env=environment(self.classes) | dict(env or {}),
             capture_output=True,
             timeout=PATIENCE_S,
             check=False,
@@ -191,7 +205,7 @@ def compile_java(classes: Path, authority: Path) -> Java:
     """Compiles the Java client into `classes`."""
     subprocess.run(
         ["javac", "-encoding", "UTF-8", "-d", str(classes), str(JAVA / "Client.java")],
-        env=_environment(classes),
+        env=environment(classes),
         check=True,
         timeout=2 * PATIENCE_S,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.kdc import Realms, start_realms
 from tests.support.proxy_process import ProxyProcess, add_user, start_proxy
 
 from .clients import Credentials, Java, compile_java, install_node_packages, make_ca
@@ -23,6 +24,10 @@ from .origins import (
     run_nginx,
 )
 from .wire import RawOrigin
+
+PROXY_HOST = "proxy.corp.example"
+PARENT_HOST = "parent.corp.example"
+"""Names in tickets; nothing resolves them."""
 
 INTERCEPTING = """
 listeners: [{{address: 127.0.0.1:0}}]
@@ -70,6 +75,27 @@ def nginx(
     directory = tmp_path_factory.mktemp("nginx")
     with run_nginx(directory, certificates, application=application, echo=echo.port) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def realms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Realms]:
+    """A KDC, keytabs of the services here, and Alice logged in; more users are in the directory or not."""
+    with start_realms(tmp_path_factory.mktemp("realms")) as realms:
+        for user in ("alice", "bob", "twin", "stranger"):
+            realms.kadmin("addprinc", "-pw", "secret", user)
+        realms.kadmin("addprinc", "-randkey", "svc")
+        realms.keytab("svc.keytab", "svc")
+        services = {
+            "proxy.keytab": (f"HTTP/{PROXY_HOST}", "HTTP/proxy.localhost"),
+            "parent.keytab": (f"HTTP/{PARENT_HOST}",),
+            "origin.keytab": ("HTTP/localhost",),
+        }
+        for keytab, principals in services.items():
+            for principal in principals:
+                realms.kadmin("addprinc", "-randkey", principal)
+            realms.keytab(keytab, *principals)
+        realms.kinit("alice", "secret")
+        yield realms
 
 
 @pytest.fixture(scope="session")

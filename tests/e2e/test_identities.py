@@ -125,6 +125,17 @@ def test_tokens_by_curl(tmp_path: Path, nginx: Nginx, certificates: Certificates
         assert expired.status == 407
         record = proxy.access(client=expired.client)
         assert record["detail"] == "the token has expired"
+        challenges = [
+            line.partition(b": ")[2]
+            for line in expired.heads[-1].split(b"\r\n")
+            if line.lower().startswith(b"proxy-authenticate: bearer")
+        ]
+        assert challenges == [
+            b'Bearer realm="wsproxy", error="invalid_token", '
+            b'error_description="the token has expired"'
+        ]
+        nothing = curl(tmp_path, proxy.url, f"{nginx.http}/file.txt")
+        assert b"error=" not in nothing.heads[-1].replace(b"; error=", b"")
         assert token not in proxy.process.stdout + proxy.process.stderr
 
 

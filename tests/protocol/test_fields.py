@@ -13,6 +13,7 @@ from wsproxy.errors import ClientProtocolError, UpstreamProtocolError
 from wsproxy.model import Body, BodyKind, Headers, Host, ProxyRequest, RequestKind, Target
 from wsproxy.protocol.authority import parse_host
 from wsproxy.protocol.fields import (
+    authenticates_connection,
     content_length,
     end_to_end,
     framing,
@@ -30,7 +31,7 @@ VIA = b"wsproxy-1f2e"
 HOP_BY_HOP = (
     b"Connection Proxy-Connection Keep-Alive TE Transfer-Encoding Upgrade HTTP2-Settings "
     b"Proxy-Authorization Proxy-Authenticate Proxy-Authentication-Info "
-    b"Proxy-Authentication-Control"
+    b"Proxy-Authentication-Control Proxy-Support"
 ).split()
 PROTECTED = (
     b"Host Via Date Sec-WebSocket-Key Sec-WebSocket-Version Sec-WebSocket-Accept "
@@ -301,3 +302,20 @@ def test_max_forwards_counts_for_trace_and_options_only(
 ) -> None:
     headers: Headers = () if value is None else ((b"Max-FORWARDS", value),)
     assert max_forwards(replace(GET, method=method, headers=headers)) == hops
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (b"NTLM", True),
+        (b"negotiate", True),
+        (b"Negotiate YIIKhg==", True),
+        (b'Basic realm="x", NTLM', True),
+        (b'Basic realm="a, NTLM", Digest realm="\\", negotiate"', False),
+        (b"Negotiated x, NTLM2", False),
+        (b"", False),
+    ],
+)
+def test_schemes_that_authenticate_connections(value: bytes, found: bool) -> None:
+    headers = ((b"WWW-Authenticate", value), (b"X", b"NTLM"))
+    assert authenticates_connection(headers, b"www-authenticate") is found

@@ -179,6 +179,17 @@ class Realms:
         """Gets `user` a ticket of the realm's, in place of the last one's."""
         self._run("kinit", *options, user, text=f"{password}\n")
 
+    @contextmanager
+    def logged_in(self, user: str, password: str = "secret") -> Iterator[None]:
+        """Has `user` logged in for the length of a block, in place of who was."""
+        before = self.env
+        self.env = {**before, "KRB5CCNAME": f"FILE:{self.folder}/tickets-of-{user}"}
+        try:
+            self.kinit(user, password)
+            yield
+        finally:
+            self.env = before
+
     def client(
         self, target: str, *, mechanism: str = "spnego", flag: str = "mutual_authentication"
     ) -> closing[Client]:

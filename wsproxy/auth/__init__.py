@@ -9,14 +9,16 @@ from __future__ import annotations
 from typing import Protocol
 
 from wsproxy.auth.basic import BasicAuthenticator, parse_authorization
-from wsproxy.auth.proof import Proof
+from wsproxy.auth.proof import Proof, Remembered
 from wsproxy.auth.users_file import Users, load_users
+from wsproxy.errors import AuthRequired
 from wsproxy.model import Identity
 
 __all__ = [
     "Authenticator",
     "BasicAuthenticator",
     "Proof",
+    "Remembered",
     "Users",
     "load_users",
     "parse_authorization",
@@ -31,12 +33,12 @@ class Authenticator(Protocol):
         """The scheme's name (RFC 9110 §11.1), as written in a challenge."""
         ...
 
-    def challenges(self, now: float, *, stale: bool = False) -> list[bytes]:
+    def challenges(self, now: float, *, refusal: AuthRequired | None = None) -> list[bytes]:
         """The values of this method's ``Proxy-Authenticate`` fields, best first.
 
         Args:
             now: seconds, monotonic.
-            stale: the client's were right but too old.
+            refusal: why the request that is challenged was refused.
         """
         ...
 

@@ -116,7 +116,7 @@ class RememberedAnswers:
             max_entries=bounds.bad_entries, lifetime_s=bounds.bad_for_s
         )
 
-    def challenges(self, now: float, *, stale: bool = False) -> list[bytes]:
+    def challenges(self, now: float, *, refusal: AuthRequired | None = None) -> list[bytes]:
         """The value of a ``Proxy-Authenticate`` field (RFC 7617 §2, §2.1); the same at any time."""
         return [self._challenge]
 

@@ -140,17 +140,16 @@ class BearerAuthenticator:
             if value is None
         )
 
-    def challenges(
-        self, now: float = 0.0, *, stale: bool = False, invalid_token: bool = False
-    ) -> list[bytes]:
-        """The values of this method's ``Proxy-Authenticate`` fields (RFC 6750 §3).
+    def challenges(self, now: float, *, refusal: AuthRequired | None = None) -> list[bytes]:
+        """The value of this method's ``Proxy-Authenticate`` field (RFC 6750 §3).
 
-        Args:
-            now: not needed here.
-            stale: a token that has expired has none that could be asked for again.
-            invalid_token: the request came with a token that was refused (§3.1).
+        "If the request lacks any authentication information […], the resource server SHOULD
+        NOT include an error code" (§3.1); neither is one due for other credentials than tokens.
         """
-        return [self._challenge + b', error="invalid_token"' if invalid_token else self._challenge]
+        if refusal is None or refusal.scheme != self.scheme:
+            return [self._challenge]
+        reason = refusal.detail.encode("ascii")
+        return [b'%b, error="invalid_token", error_description="%b"' % (self._challenge, reason)]
 
     def authenticate_nowait(self, proof: Proof) -> Identity | None:
         """Whose token `proof` brings as far as that is remembered, else None.

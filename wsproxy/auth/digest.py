@@ -168,17 +168,17 @@ class DigestAuthenticator:
             for algorithm, function in ALGORITHMS.items()
         }
 
-    def challenges(self, now: float, *, stale: bool = False) -> list[bytes]:
+    def challenges(self, now: float, *, refusal: AuthRequired | None = None) -> list[bytes]:
         """The values of the ``Proxy-Authenticate`` fields (RFC 7616 §3.3), best algorithm first.
 
         All of one call carry the same nonce, as in RFC 7616 §3.9.1.
 
         Args:
             now: seconds, monotonic.
-            stale: whether the credentials just refused raised `DigestStale`.
+            refusal: of the request that is challenged; maybe a `DigestStale`.
         """
         nonce = self._nonces.make(now)
-        end = b", stale=true" if stale else b""
+        end = b", stale=true" if refusal is not None and refusal.stale else b""
         return [
             b'Digest realm="%b", qop="auth", algorithm=%b, nonce="%b", charset=UTF-8%b'
             % (self._realm, algorithm.encode("ascii"), nonce, end)

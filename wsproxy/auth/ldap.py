@@ -19,7 +19,8 @@ Theory of operation.  Who can bind is who he says.  The DN comes from a template
 
 `LdapAuthenticator` remembers answers as `wsproxy.auth.basic` does, and for the same
 reasons.  `Verifications` runs what blocks, in threads; nothing blocks here, so equal
-credentials meet in `_verify_once` instead.
+credentials meet in `Flights` instead.  For users whom a ticket or a token proves,
+`wsproxy.auth.groups` asks nothing but what they are in.
 """
 
 from __future__ import annotations
@@ -27,13 +28,15 @@ from __future__ import annotations
 import logging
 import secrets
 import ssl
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol
 
 import trio
 from sansldap import LDAPResultCode
 
 from wsproxy.auth.basic import BasicBounds, RememberedAnswers, parse_basic
+from wsproxy.auth.flights import Flights
 from wsproxy.auth.ldap_link import (
     Connect,
     Entry,
@@ -47,7 +50,7 @@ from wsproxy.auth.ldap_link import (
 )
 from wsproxy.auth.ldap_settings import LdapSettings, Place, parse_place
 from wsproxy.auth.proof import Proof
-from wsproxy.errors import AuthOverloaded, AuthRequired, AuthUnavailable
+from wsproxy.errors import AuthRequired, AuthUnavailable
 from wsproxy.model import Identity
 
 __all__ = ["Directory", "LdapAuthenticator", "LdapBackend", "LdapSettings"]
@@ -74,6 +77,8 @@ _REFUSALS = frozenset(
 )
 
 log = logging.getLogger("wsproxy")
+
+_Question = Callable[[Link], Awaitable[Identity | None]]
 
 
 class Directory(Protocol):
@@ -177,6 +182,19 @@ class LdapBackend:
         # RFC 4513 §5.1.2: a DN with an empty password is an "unauthenticated" bind, and succeeds.
         if not name or not text:
             return None
+        return await self._ask_servers(partial(self._prove, name=name, password=text))
+
+    async def look_up(self, name: str) -> Identity | None:
+        """The user of that name, whom somebody else has proven; None: there is none, or several.
+
+        Cancellation closes the connection in use and leaves nothing else behind.
+
+        Raises:
+            AuthUnavailable: no server could tell in `timeout_s`; their reasons are logged.
+        """
+        return await self._ask_servers(partial(self._describe, name=name)) if name else None
+
+    async def _ask_servers(self, question: _Question) -> Identity | None:
         began_at = trio.current_time()
         ends_at = began_at + self._settings.timeout_s
         servers = sorted(self._servers, key=lambda one: one.shunned_until > began_at)
@@ -187,7 +205,7 @@ class LdapBackend:
                 async with server.slots:
                     is_asked = True
                     try:
-                        return await self._ask(server, name, text)
+                        return await self._ask(server, question)
                     except LdapFault as fault:
                         server.shun(str(fault), now=trio.current_time())
             # Who waited for a connection in vain has learnt nothing about the server.
@@ -195,11 +213,11 @@ class LdapBackend:
                 server.shun("does not answer in time", now=trio.current_time())
         raise AuthUnavailable(_UNAVAILABLE)
 
-    async def _ask(self, server: _Server, name: str, password: str) -> Identity | None:
+    async def _ask(self, server: _Server, question: _Question) -> Identity | None:
         kept = await server.take(now=trio.current_time())
         if kept is not None:
             try:
-                return await self._ask_on(kept, server, name, password)
+                return await self._ask_on(kept, server, question)
             except LinkLost:
                 pass  # the server closed it while nobody looked
         place, settings = server.place, self._settings
@@ -207,18 +225,29 @@ class LdapBackend:
         link = await open_link(
             place, connect=self._connect, context=context, start_tls=settings.start_tls
         )
-        return await self._ask_on(link, server, name, password)
+        return await self._ask_on(link, server, question)
 
-    async def _ask_on(
-        self, link: Link, server: _Server, name: str, password: str
-    ) -> Identity | None:
+    async def _ask_on(self, link: Link, server: _Server, question: _Question) -> Identity | None:
         try:
-            identity = await self._prove(link, name, password)
+            identity = await question(link)
         except BaseException:
             await link.aclose()
             raise
         await server.give_back(link, now=trio.current_time())
         return identity
+
+    async def _describe(self, link: Link, name: str) -> Identity | None:
+        """What the directory says of a user whose password nobody has."""
+        settings = self._settings
+        await self._become_service(link)
+        if settings.user_dn is None:
+            entry = await self._find(link, name)
+        else:
+            entry = await self._sniff(link, settings.user_dn.replace("{user}", escape_dn(name)))
+        if entry is None:
+            return None
+        user = self._spelling(entry)
+        return Identity(user, await self._groups(link, entry, user))
 
     async def _prove(self, link: Link, name: str, password: str) -> Identity | None:
         settings = self._settings
@@ -259,11 +288,15 @@ class LdapBackend:
         return entries[0] if len(entries) == 1 and entries[0].dn else None
 
     async def _read(self, link: Link, dn: str) -> Entry:
+        entry = await self._sniff(link, dn)
+        if entry is None:
+            raise LdapFault("does not show users their own entry; give it bind_dn")
+        return entry
+
+    async def _sniff(self, link: Link, dn: str) -> Entry | None:
         attributes = [self._settings.user_attribute, "memberOf"]
         entries = await link.search(dn, "(objectClass=*)", attributes, is_base_only=True)
-        if len(entries) != 1:
-            raise LdapFault("does not show users their own entry; give it bind_dn")
-        return entries[0]
+        return entries[0] if len(entries) == 1 else None
 
     def _spelling(self, entry: Entry) -> str:
         """The user's name as the directory writes it; of several the one in the DN."""
@@ -294,14 +327,6 @@ async def _connect(host: str, port: int) -> trio.abc.Stream:
     return await trio.open_tcp_stream(host, port)  # noqa: TID251 - the operator's server, nobody else's choice
 
 
-@dataclass(slots=True)
-class _Flight:
-    """One question under way; `answer` stays None when its leader gave up."""
-
-    done: trio.Event = field(default_factory=trio.Event)
-    answer: Identity | AuthRequired | AuthUnavailable | None = None
-
-
 class LdapAuthenticator(RememberedAnswers):
     """Proves users by Basic credentials and a directory.
 
@@ -320,8 +345,7 @@ class LdapAuthenticator(RememberedAnswers):
         bounds = bounds or BasicBounds()
         super().__init__(realm, bounds)
         self._directory = directory
-        self._max_pending = bounds.max_pending
-        self._flights: dict[bytes, _Flight] = {}
+        self._flights = Flights(bounds.max_pending)
 
     async def authenticate(self, proof: Proof) -> Identity:
         """Who the credentials belong to; a remembered answer comes without a checkpoint.
@@ -338,41 +362,14 @@ class LdapAuthenticator(RememberedAnswers):
         if identity is not None:
             return identity
         name, password = parse_basic(proof.credentials)
-        answer = await self._verify_once(digest, name, password)
-        if isinstance(answer, Identity):
-            self._good.put(digest, answer, now=proof.now)
-            return answer
-        if isinstance(answer, AuthRequired):
-            self._bad.put(digest, answer.detail, now=proof.now)
-        raise answer
+        identity = await self._flights.ask(digest, partial(self._directory.verify, name, password))
+        if identity is None:
+            self._bad.put(digest, _WRONG, now=proof.now)
+            raise AuthRequired(_WRONG)
+        self._good.put(digest, identity, now=proof.now)
+        return identity
 
     def review(self, identity: Identity) -> Identity | None:
         """Without a password nobody can be asked again; see `wsproxy.auth.Authenticator`."""
         ours = identity.method == "ldap" and identity.mark == self._directory.mark
         return identity if ours else None
-
-    async def _verify_once(
-        self, digest: bytes, name: str, password: bytes
-    ) -> Identity | AuthRequired | AuthUnavailable:
-        """What the directory says, asked once for all who ask the same at a time."""
-        has_followed = False
-        while (flight := self._flights.get(digest)) is not None:
-            has_followed = True
-            await flight.done.wait()
-            if isinstance(flight.answer, Identity):
-                return flight.answer
-            if flight.answer is not None:
-                return type(flight.answer)(flight.answer.detail)
-        # Who takes over from a cancelled leader takes its place, too.
-        if len(self._flights) >= self._max_pending and not has_followed:
-            raise AuthOverloaded("too many credentials are waiting to be verified; try again")
-        flight = self._flights[digest] = _Flight()
-        try:
-            identity = await self._directory.verify(name, password)
-            flight.answer = AuthRequired(_WRONG) if identity is None else identity
-        except AuthUnavailable as error:
-            flight.answer = error
-        finally:
-            del self._flights[digest]
-            flight.done.set()
-        return flight.answer

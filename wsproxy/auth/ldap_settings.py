@@ -71,7 +71,6 @@ class LdapSettings:
         allow_plain: whether passwords may cross a network without TLS.
         timeout_s: seconds for one answer, all servers together.
         pool: connections to each server at most; from 1.
-        cache_s: seconds a good answer is remembered.
 
     Raises:
         ValueError: these do not go together; says which and why.
@@ -91,7 +90,6 @@ class LdapSettings:
     allow_plain: bool = False
     timeout_s: float = 5.0
     pool: int = 4
-    cache_s: float = 300.0
 
     def __post_init__(self) -> None:
         if not self.urls:

@@ -24,12 +24,12 @@ token to send with them.
   chosen here by the number in the KRB-ERROR the library would send (RFC 4120 §7.5.9).
 - A ticket is no proof of a person: with an anonymous one (RFC 8062) the KDC vouches for nobody.
 
-*Names.*  ``alice@CORP.EXAMPLE`` and ``alice@PARTNER.EXAMPLE`` are two people, and a trust
-between realms lets both have tickets for us.  So only users of the proxy's own realm
-are let in unless more are listed, and only they go by their bare name.
+*A ticket proves a connection* (decision 11).  Chromium sends none with the later requests of
+a connection, for the first one's stands; so what it proved is left in `Proof.bond`, for as
+long as the ticket lasts, and counts for requests that bring nothing.
 
 *Not here.*  NTLM (decision 10).  Channel bindings: RFC 4559 has none; a client's are not
-looked at.  Delegated tickets are dropped.  Success is not remembered: a token is good
+looked at.  Delegated tickets are dropped.  Tokens are not remembered: one is good
 once, and the replay cache, shared by all processes, sees to it.
 """
 
@@ -46,7 +46,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from wsproxy.auth.proof import Proof
+from wsproxy.auth.principals import identity_of
+from wsproxy.auth.proof import Bond, Proof
 from wsproxy.errors import AuthContinue, AuthOverloaded, AuthRequired, AuthUnavailable, ConfigError
 from wsproxy.model import Identity
 
@@ -62,7 +63,6 @@ __all__ = [
     "MAX_CREDENTIALS_BYTES",
     "NegotiateAuthenticator",
     "NegotiateBounds",
-    "identity_of",
     "parse_negotiate",
 ]
 
@@ -104,9 +104,6 @@ _NO_NTLM = (
     "it must name the proxy by its full host name"
 )
 
-_PRINCIPAL = re.compile(r"((?:[^@\\]|\\.)+)@((?:[^@\\]|\\.)+)", re.DOTALL)
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ufffd]")
-
 _LEG = "negotiate"
 
 
@@ -139,6 +136,7 @@ class _Step:
     token: bytes
     principal: bytes | None = None
     service: bytes | None = None
+    lasts_s: float = 0.0
 
 
 class NegotiateAuthenticator:
@@ -192,7 +190,7 @@ class NegotiateAuthenticator:
         self._max_pending = bounds.max_pending
         self._pending = 0
 
-    def challenges(self, now: float, *, stale: bool = False) -> list[bytes]:
+    def challenges(self, now: float, *, refusal: AuthRequired | None = None) -> list[bytes]:
         """The value of the ``Proxy-Authenticate`` field: there is nothing to say but the name."""
         return [b"Negotiate"]
 
@@ -201,11 +199,13 @@ class NegotiateAuthenticator:
         return identity if identity.method == "negotiate" else None
 
     def authenticate_nowait(self, proof: Proof) -> Identity | None:
-        """None: every token is work for `authenticate`.
+        """Whose the connection is, else None: every token is work for `authenticate`.
 
         Raises:
             AuthRequired: this is no token, or one of NTLM.  The exchange is over.
         """
+        if proof.bond is not None:
+            return proof.bond.identity
         _parse_or_end(proof)
         return None
 
@@ -213,8 +213,8 @@ class NegotiateAuthenticator:
         """Who the token belongs to.
 
         On success ``proof.legs["answer"]`` is the token for the client to know the proxy by,
-        behind its scheme, if there is one.  A token that is in its thread is waited for
-        even when cancelled.
+        behind its scheme, if there is one, and `proof.bond` lasts as long as the ticket.  A token
+        that is in its thread is waited for even when cancelled.
 
         Raises:
             AuthRequired: the token, or who it belongs to, is refused.  The exchange is over.
@@ -222,6 +222,8 @@ class NegotiateAuthenticator:
             AuthOverloaded: too many others wait to be verified.
             AuthUnavailable: the keytab or the replay cache cannot be used any more.
         """
+        if proof.bond is not None:
+            return proof.bond.identity
         token = _parse_or_end(proof)
         exchange = proof.legs.pop(_LEG, None)
         # A client may begin anew on its connection.
@@ -237,6 +239,7 @@ class NegotiateAuthenticator:
         identity = self._admit(step.principal, step.service)
         if step.token:
             proof.legs["answer"] = answer
+        proof.bond = Bond(self.scheme.lower(), identity, proof.now + step.lasts_s)
         return identity
 
     async def _run(self, token: bytes, exchange: _Exchange | None) -> _Step:
@@ -261,12 +264,13 @@ class NegotiateAuthenticator:
                 return _Step(step, result.token or b"")
             if result.mech != self._kerberos:
                 raise AuthRequired("Negotiate is offered for Kerberos only")
-            names = raw.inquire_context(result.context, lifetime=False, flags=False)
+            names = raw.inquire_context(result.context, flags=False)
             return _Step(
                 step,
                 result.token or b"",
                 raw.display_name(names.initiator_name).name,
                 raw.display_name(names.target_name).name,
+                names.lifetime or 0.0,
             )
         except error_type as error:
             raise self._refusal(token, error.token or b"") from error
@@ -338,33 +342,6 @@ def parse_negotiate(credentials: bytes) -> bytes:
     if token.startswith(_NTLM):
         raise AuthRequired(_NO_NTLM)
     return token
-
-
-def identity_of(
-    principal: bytes, *, realms: Collection[str], strip_realms: Collection[str]
-) -> Identity:
-    """The user a Kerberos principal stands for; groups are for others to find.
-
-    Args:
-        principal: as RFC 1964 §2.1.1 displays it, ``alice@CORP.EXAMPLE``, with ``@`` and
-            backslash escaped inside its parts.
-        realms: those whose users are let in.
-        strip_realms: those whose users go by their bare name.
-
-    Raises:
-        AuthRequired: another realm, nobody's principal (RFC 6111 §3.1, ``WELLKNOWN/…``),
-            or one that is no name for a user.
-    """
-    text = principal.decode("utf-8", "replace")
-    parts = _PRINCIPAL.fullmatch(text)
-    if parts is None or _UNPRINTABLE.search(text):
-        raise AuthRequired("the Kerberos principal is no name for a user")
-    name, realm = parts[1], parts[2]
-    if name.startswith("WELLKNOWN/"):
-        raise AuthRequired("the Kerberos ticket is an anonymous one")
-    if realm not in realms:
-        raise AuthRequired("users of this Kerberos realm are not let in")
-    return Identity(name if realm in strip_realms else text, method="negotiate")
 
 
 def _parse_or_end(proof: Proof) -> bytes:

@@ -30,7 +30,7 @@ class TokenPasswords:
         self._bearer = bearer
         self._challenge = basic_challenge(realm)
 
-    def challenges(self, now: float, *, stale: bool = False) -> list[bytes]:
+    def challenges(self, now: float, *, refusal: AuthRequired | None = None) -> list[bytes]:
         """The same as of other Basic methods, at any time."""
         return [self._challenge]
 

@@ -32,7 +32,7 @@ def _keys(value: object, info: ValidationInfo) -> str:
 
 
 class Ldap(Section):
-    """A directory that knows users and passwords."""
+    """A directory that knows users, their passwords and groups."""
 
     url: OneOrMany[Text] = Field(description="ldaps://HOST or ldap://HOST; the first that answers.")
     base: Text = Field(default_factory=str, description="DN below which users are searched for.")
@@ -65,7 +65,9 @@ class Method(Section):
     users: FilePath | None = Field(
         default=None, description="Users file of basic or digest, as 'wsproxy passwd' writes it."
     )
-    ldap: Ldap | None = Field(default=None, description="Directory of basic.")
+    ldap: Ldap | None = Field(
+        default=None, description="Directory of basic; of negotiate and bearer, for the groups."
+    )
     keytab: FilePath | None = Field(default=None, description="Kerberos keys of negotiate.")
     hostname: Text | None = Field(
         default=None, description="The only host whose tickets negotiate takes."

@@ -17,6 +17,7 @@ from wsproxy.config.auth import Method
 from wsproxy.config.inspection import Inspection, MessageRule
 from wsproxy.config.problems import KeyPath, dotted
 from wsproxy.config.schema import Policy, Rule, Settings
+from wsproxy.config.upstreams import Upstream
 
 __all__ = ["problems_of"]
 
@@ -70,8 +71,8 @@ def _auth(settings: Settings) -> Iterator[Problem]:
 _BELONGS: Final = {
     "basic": ("users", "ldap"),
     "digest": ("users",),
-    "negotiate": ("keytab", "hostname", "realms"),
-    "bearer": ("jwks", "issuer", "audience", "groups_claim", "user_claim", "algorithms"),
+    "negotiate": ("keytab", "hostname", "realms", "ldap"),
+    "bearer": ("jwks", "issuer", "audience", "groups_claim", "user_claim", "algorithms", "ldap"),
 }
 _NEEDED: Final = {"digest": "users", "negotiate": "keytab", "bearer": "jwks"}
 
@@ -196,8 +197,21 @@ def _upstreams(settings: Settings) -> Iterator[Problem]:
                 yield (*path, "token"), "a token and a username exclude each other; remove one"
             if upstream.token is not None and upstream.url.kind == "socks5":
                 yield (*path, "token"), "SOCKS5 knows no tokens; use username and password"
+            yield from _negotiate(upstream, path)
             if upstream.tls.ca and upstream.url.kind != "https":
                 yield (*path, "tls"), f"there is no TLS to {upstream.url.kind}; write https"
+
+
+def _negotiate(upstream: Upstream, path: KeyPath) -> Iterator[Problem]:
+    if upstream.negotiate is None:
+        return
+    path = (*path, "negotiate")
+    if upstream.url.kind == "socks5":
+        yield path, "SOCKS5 to a parent knows no tickets; use username and password"
+    if upstream.username or upstream.token is not None:
+        yield path, "tickets exclude a username and a token; remove one"
+    if sentence := _unreadable(upstream.negotiate.keytab):
+        yield (*path, "keytab"), sentence
 
 
 def _source_addresses(policy: Policy) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ from wsproxy.errors import ClientProtocolError
 from wsproxy.model import Host
 from wsproxy.protocol.authority import parse_authority
 
-__all__ = ["ParentUrl", "SecretText", "Upstream", "UpstreamTls"]
+__all__ = ["ParentUrl", "SecretText", "Upstream", "UpstreamNegotiate", "UpstreamTls"]
 
 _PORTS: Final = {"http": 3128, "https": 443, "socks5": 1080}
 _HINT: Final = "expected http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT"
@@ -81,6 +81,16 @@ class UpstreamTls(Section):
     )
 
 
+class UpstreamNegotiate(Section):
+    """Kerberos tickets for a parent."""
+
+    keytab: FilePath = Field(description="Client keytab with the key of principal.")
+    principal: Text = Field(description="Who this proxy is, such as svc@CORP.EXAMPLE.")
+    hostname: Text | None = Field(
+        default=None, description="The parent's host in its tickets, where not the one of url."
+    )
+
+
 class Upstream(Section):
     """A proxy behind this one."""
 
@@ -93,4 +103,7 @@ class Upstream(Section):
     username: Text = Field(default_factory=str, description="For Basic, or of SOCKS5.")
     password: SecretText | None = Field(default=None, description="Goes with username.")
     token: SecretText | None = Field(default=None, description="For Bearer, in place of the two.")
+    negotiate: UpstreamNegotiate | None = Field(
+        default=None, description="For Negotiate (Kerberos), in place of these."
+    )
     tls: UpstreamTls = Field(default=UpstreamTls(), description="Of https.")

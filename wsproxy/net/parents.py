@@ -17,8 +17,9 @@ from typing import Final, Literal
 import trio
 
 from wsproxy.errors import ConnectFailed, ConnectTimeout, UpstreamClosed, UpstreamProtocolError
-from wsproxy.model import Host, Target
+from wsproxy.model import Headers, Host, Target
 from wsproxy.net.streams import TcpStream
+from wsproxy.net.tickets import Tickets
 from wsproxy.net.tls import start_upstream_tls
 from wsproxy.net.tls_socket import Endpoint
 
@@ -53,6 +54,7 @@ class Parent:
         username: for it; empty: none.
         password: goes with it.
         token: for the Bearer scheme, in place of the two; empty: none.
+        tickets: for the Negotiate scheme, in place of these.
         context: our side of TLS towards it; of ``https`` only.
     """
 
@@ -63,11 +65,12 @@ class Parent:
     username: str = ""
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
+    tickets: Tickets | None = None
     context: ssl.SSLContext | None = None
 
     @property
     def authorization(self) -> list[tuple[bytes, bytes]]:
-        """The field that proves to it who we are, if it is to be proven."""
+        """The field that proves to it who we are with every request, if it is to be proven so."""
         if self.token:
             return [(b"Proxy-Authorization", b"Bearer " + self.token.encode())]
         if not self.username:
@@ -117,7 +120,9 @@ async def open_way(endpoint: Endpoint, parent: Parent, target: Target, *, timeou
 async def _ask_http(stream: TcpStream, parent: Parent, target: Target) -> None:
     authority = target.authority.encode("ascii")
     lines = [b"CONNECT %b HTTP/1.1" % authority, b"Host: " + authority]
-    lines += [b"%b: %b" % one for one in parent.authorization]
+    introduction = None if parent.tickets is None else await parent.tickets.introduce()
+    fields = parent.authorization if introduction is None else [introduction.credentials]
+    lines += [b"%b: %b" % one for one in fields]
     await stream.send_all(b"\r\n".join([*lines, b"", b""]))
     head = await _read_head(stream, parent)
     found = _STATUS_LINE.match(head)
@@ -128,6 +133,14 @@ async def _ask_http(stream: TcpStream, parent: Parent, target: Target) -> None:
         raise ConnectFailed(f"{parent.name} refuses our credentials")
     if not 200 <= status < 300:
         raise ConnectFailed(f"{parent.name} opens no tunnel to {target.authority}: {status}")
+    if introduction is not None:
+        introduction.check(_fields(head))
+
+
+def _fields(head: bytes) -> Headers:
+    """The fields of a head that is read for nothing but this."""
+    parts = (line.partition(b":") for line in head.splitlines()[1:])
+    return tuple((name, value.strip()) for name, colon, value in parts if colon)
 
 
 async def _read_head(stream: TcpStream, parent: Parent) -> bytes:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from wsproxy.model import Body, BodyKind, Headers, ProxyRequest
 from wsproxy.protocol.head import Refuse
 
 __all__ = [
+    "authenticates_connection",
     "content_length",
     "end_to_end",
     "framing",
@@ -22,11 +24,11 @@ __all__ = [
 
 # RFC 9110 §7.6.1 and §11.7; Proxy-Connection and HTTP2-Settings are older and
 # newer relatives.  Proxy-Authenticate from an origin would ask the client for
-# the credentials it has for us.
+# the credentials it has for us; Proxy-Support (RFC 4559 §6) is for each proxy to say.
 _HOP_BY_HOP = frozenset(
     b"connection proxy-connection keep-alive te transfer-encoding upgrade http2-settings"
     b" proxy-authorization proxy-authenticate proxy-authentication-info"
-    b" proxy-authentication-control".split()
+    b" proxy-authentication-control proxy-support".split()
 )
 # Fields a `Connection` field may name but not remove: those that route, frame
 # or pace the message, and those of a handshake that was just vetted.
@@ -46,6 +48,8 @@ _NOT_IN_TRAILERS = _HOP_BY_HOP | frozenset(
     b" sec-websocket-protocol sec-websocket-extensions".split()
 )
 
+_CONNECTION_SCHEMES = frozenset({b"negotiate", b"ntlm"})
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')  # RFC 9110 §5.6.4
 
 _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 
@@ -152,6 +156,18 @@ def loops(headers: Headers, via: bytes) -> bool:
         for value in values(headers, b"via")
         if via in value  # most are without, and some are long
         for member in value.split(b",")
+    )
+
+
+def authenticates_connection(headers: Headers, name: bytes) -> bool:
+    """Whether `name`, challenges or credentials, has a scheme that authenticates connections.
+
+    These are NTLM and Negotiate (RFC 4559 §6), against RFC 9110 §11.1.
+    """
+    return any(
+        member.strip(b" \t").partition(b" ")[0].lower() in _CONNECTION_SCHEMES
+        for value in values(headers, name)
+        for member in _QUOTED.sub(b"", value).split(b",")
     )
 
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 from wsproxy.model import ProxyRequest
 from wsproxy.net.streams import TcpStream
 from wsproxy.observe.exchange import Exchange
+from wsproxy.protocol.http1 import Fields
 from wsproxy.proxy.intercept import Intercepted, Tunnelled, look_into
 from wsproxy.proxy.open_tunnel import OpenTunnel, inspection_of
 from wsproxy.proxy.session import Session
 
-__all__ = ["ESTABLISHED", "connect"]
+__all__ = ["ESTABLISHED", "connect", "established_with"]
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 """Exactly 200, no field and no body: Java and Go accept nothing else, and
 RFC 9110 §9.3.6 forbids Content-Length and Transfer-Encoding."""
+
+
+def established_with(fields: Fields) -> bytes:
+    """The same with `fields`, which is for clients alone that have sent a ticket."""
+    lines = b"".join(b"%b: %b\r\n" % field for field in fields)
+    return ESTABLISHED[:-2] + lines + b"\r\n"
 
 
 async def connect(
@@ -26,7 +33,7 @@ async def connect(
             sent to the client then.
     """
     client = session.client
-    route = await session.runtime.gate.admit(request, exchange, legs=session.legs)
+    route = await session.runtime.gate.admit(request, exchange, remembered=session.remembered)
     session.confirm(exchange)
     session.runtime.quotas.enter(exchange)
     session.drop_upstream()
@@ -34,7 +41,8 @@ async def connect(
     sock, _address, _parent = await route.connect(exchange, begun=begun)
     upstream = TcpStream(sock)
     try:
-        await client.send(ESTABLISHED, timeout_s=session.runtime.timeouts.body_s)
+        established = established_with(session.remembered.answer())
+        await client.send(established, timeout_s=session.runtime.timeouts.body_s)
     except BaseException:
         upstream.close()
         raise

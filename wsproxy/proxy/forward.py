@@ -26,7 +26,9 @@ from wsproxy.model import BodyKind, ProxyRequest
 from wsproxy.net.http1 import UpstreamChannel, deadline
 from wsproxy.observe.exchange import Exchange, milliseconds
 from wsproxy.protocol.fields import (
+    authenticates_connection,
     end_to_end,
+    has_token,
     loops,
     max_forwards,
     safe_trailers,
@@ -41,6 +43,11 @@ __all__ = ["check_loop", "forward", "read_final", "relay_response"]
 
 _MAX_INTERIM = 32
 """1xx responses to one request; more is a flood (RFC 9110 §15.2 has no bound)."""
+_KEPT_PAIR = [
+    (b"Proxy-Support", b"Session-Based-Authentication"),
+    (b"Connection", b"Proxy-Support"),
+]
+"""RFC 4559 §6.  Named in `Connection`, it ends with the next proxy, which may not keep pairs."""
 _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
@@ -106,9 +113,8 @@ async def _exchange(
 ) -> bool:
     timeouts = session.runtime.timeouts
     fields, path = to_upstream(request, via=session.runtime.via), request.target.path
-    parent = session.upstream.parent if session.upstream else None
-    if parent is not None:
-        fields += parent.authorization
+    if session.upstream is not None and session.upstream.parent is not None:
+        fields += await session.upstream.introduce()
         path = str(request.target).encode("latin-1")
     head = upstream.http.send_request(request.method, path, fields)
     await upstream.send(head, timeout_s=timeouts.response_head_s)
@@ -119,11 +125,20 @@ async def _exchange(
     else:
         await _both_ways(session, request, exchange, upload)
     complete = session.client.http.request_complete
-    if not upstream.reusable or not session.may_go_on(request):
+    go_on = session.may_go_on(request) and not _parts(session, ends=not upstream.reusable)
+    if not upstream.reusable or not go_on:
         session.drop_upstream()
     if not complete and not upload.withheld:
         complete = await session.discard_body()
-    return complete and session.may_go_on(request)
+    return complete and go_on
+
+
+def _parts(session: Session, *, ends: bool) -> bool:
+    """Whether the end of the origin's connection has to be that of the client's.
+
+    It has if the client authenticated the one and takes the other for it.
+    """
+    return ends and session.upstream is not None and session.upstream.authenticated
 
 
 class _Upload:
@@ -247,9 +262,21 @@ async def _download(
     upload.response_deadline = None
     if response.status == 101:  # pragma: no cover - h11 has refused it, for it was not proposed
         raise UpstreamProtocolError("101 that nobody asked for")
+    _note_authentication(session, request, response)
     close = not session.may_go_on(request) or upload.withheld
+    close = close or _parts(session, ends=not response.keep_alive)
     await relay_response(session, request, exchange, response, upstream, close=close)
     return response
+
+
+def _note_authentication(session: Session, request: ProxyRequest, response: Response) -> None:
+    upstream = session.upstream
+    assert upstream is not None, "it has answered"
+    upstream.hear(response.headers)
+    if authenticates_connection(request.headers, b"authorization") or (
+        authenticates_connection(response.headers, b"www-authenticate")
+    ):
+        upstream.authenticated = True
 
 
 async def read_final(
@@ -263,6 +290,7 @@ async def read_final(
     Raises:
         UpstreamProtocolError: no response to relay, or a flood of interim ones.
         UpstreamClosed: the connection ended first.
+        ConnectFailed: a parent refuses us.
     """
     for _ in range(_MAX_INTERIM + 1):
         response = await upstream.next_event(timeout_s=math.inf)
@@ -280,8 +308,8 @@ async def read_final(
     else:
         raise UpstreamProtocolError(f"more than {_MAX_INTERIM} interim responses")
     if response.status == 407:
-        # Only we may ask for the credentials the client has for its proxy.
-        raise UpstreamProtocolError("the origin asked for proxy credentials")
+        assert session.upstream is not None, "it has answered"
+        raise session.upstream.refused()
     return response
 
 
@@ -310,8 +338,11 @@ async def relay_response(
     fields += announced_framing(response, request.method)
     if not any(name.lower() == b"date" for name, _value in fields):
         fields.append((b"Date", formatdate(usegmt=True).encode("ascii")))
+    fields += session.remembered.answer()
     if close:
         fields.append((b"Connection", b"close"))
+    elif _keeps_pair(session, response):
+        fields += _KEPT_PAIR
     exchange.status = response.status
     exchange.first_byte_ms = milliseconds(exchange.began_at, trio.current_time())
     head = client.http.send_response(response.status, response.reason, fields)
@@ -333,6 +364,18 @@ async def relay_response(
             return
         exchange.bytes_down += len(event.data)
         await trio.lowlevel.checkpoint()
+
+
+def _keeps_pair(session: Session, response: Response) -> bool:
+    """Whether to tell the client that it may authenticate its connection to the origin.
+
+    Inside a tunnel it knows of no proxy.  Of a parent's connection the parent has to say it.
+    """
+    if session.inside is not None or response.status != 401:
+        return False
+    if session.upstream is not None and session.upstream.parent is not None:
+        return has_token(response.headers, b"proxy-support", b"session-based-authentication")
+    return authenticates_connection(response.headers, b"www-authenticate")
 
 
 def _silent_origin() -> WsproxyError:

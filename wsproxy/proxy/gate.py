@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import trio
 
-from wsproxy.auth import Authenticator, Proof, parse_authorization
+from wsproxy.auth import Authenticator, Proof, Remembered, parse_authorization
 from wsproxy.auth.lockout import Lockout
 from wsproxy.errors import AuthContinue, AuthRequired, AuthUnavailable, Denied, WsproxyError
 from wsproxy.model import Address, AddressVerdict, Identity, ProxyRequest, RequestKind, Target
@@ -25,11 +25,12 @@ from wsproxy.policy.rules import Ask, Rules, decide, tunnel_protocols
 from wsproxy.protocol.handshake import offered_subprotocols
 from wsproxy.proxy.route import ANY_SOURCE, Parents, Route, Sources
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "Remembered"]
 
 _LASTING = b"basic", b"bearer"
 """Schemes whose credentials are good for more than one request."""
 _HTTP, _WEBSOCKET = frozenset({"http"}), frozenset({"websocket"})
+_RELAYED = frozenset({b"via", b"forwarded", b"x-forwarded-for"})
 _PROTOCOLS = {scheme: frozenset({scheme}) for scheme in ("http", "https", "ws", "wss")}
 
 
@@ -64,15 +65,15 @@ class Gate:
     parents: Mapping[str, Parents] = field(default_factory=dict)
     sources: Mapping[str, Sources] = field(default_factory=dict)
 
-    def challenges(self, now: float, *, stale: bool = False) -> list[bytes]:
+    def challenges(self, now: float, *, refusal: AuthRequired | None = None) -> list[bytes]:
         """The Proxy-Authenticate values of all schemes, best first (RFC 9110 §11.7.1).
 
         Args:
             now: monotonic seconds.
-            stale: the credentials were right but too old.
+            refusal: why the request that is challenged was refused.
         """
         offers = (
-            one.challenges(now, stale=stale)
+            one.challenges(now, refusal=refusal)
             for each in self.authenticators.values()
             for one in each
         )
@@ -84,7 +85,7 @@ class Gate:
         exchange: Exchange,
         *,
         connected: Address | None = None,
-        legs: dict[str, object] | None = None,
+        remembered: Remembered | None = None,
     ) -> Route:
         """Decides about `request`; every request passes here, also the later ones of a connection.
 
@@ -93,7 +94,7 @@ class Gate:
             exchange: gets identity, verdict and durations as they become known.
             connected: the address this client's own upstream connection leads
                 to, when it is to be used again: vetted again, not looked up again.
-            legs: what the client's connection remembers of an authentication.
+            remembered: what the client's connection remembers of its authentication.
 
         Raises:
             AuthRequired: credentials missing or wrong.
@@ -104,7 +105,7 @@ class Gate:
             ResolveFailed: no address.
             ResolveTimeout: no answer from the resolver.
         """
-        await self._authenticate(request, exchange, {} if legs is None else legs)
+        await self._authenticate(request, exchange, remembered or Remembered())
         self.decide(request, exchange)
         target = request.target
         if (parents := self.choose_parents(target, exchange)) is not None:
@@ -140,7 +141,7 @@ class Gate:
         value = request.field(b"proxy-authorization")
         if value is not None and not value[:7].lower().startswith(_LASTING):
             return None  # asked twice about these, their method would refuse them
-        offered = self._offered(request, value, {}, now)
+        offered = self._offered(request, value, Remembered(), now)
         if offered is not None:
             identity = _known(*offered)
             if identity is None:
@@ -216,26 +217,32 @@ class Gate:
         raise AuthRequired("the credentials would not be accepted any more")
 
     def _offered(
-        self, request: ProxyRequest, value: bytes | None, legs: dict[str, object], now: float
+        self, request: ProxyRequest, value: bytes | None, remembered: Remembered, now: float
     ) -> tuple[Sequence[Authenticator], Proof] | None:
         """The credentials in `value` and who can verify them; None when it needs none."""
         if not self.authenticators:
             return None
-        if value is None:
-            if self.auth_required:
-                raise AuthRequired("proxy credentials are required")
-            return None
-        scheme, credentials = parse_authorization(value)
+        bond = remembered.bond
+        if value is None and bond is not None and now < bond.ends_at and not _is_relayed(request):
+            scheme, credentials = bond.scheme, b""
+        else:
+            remembered.bond = bond = None
+            if value is None:
+                if self.auth_required:
+                    raise AuthRequired("proxy credentials are required")
+                return None
+            scheme, credentials = parse_authorization(value)
         authenticators = self.authenticators.get(scheme)
         if authenticators is None:
             raise AuthRequired("this authentication scheme is not offered here")
-        return authenticators, Proof(credentials, request.method, request.sent_target, now, legs)
+        sent, legs = request.sent_target, remembered.legs
+        return authenticators, Proof(credentials, request.method, sent, now, legs, bond)
 
     async def _authenticate(
-        self, request: ProxyRequest, exchange: Exchange, legs: dict[str, object]
+        self, request: ProxyRequest, exchange: Exchange, remembered: Remembered
     ) -> None:
         value, now = request.field(b"proxy-authorization"), trio.current_time()
-        offered = self._offered(request, value, legs, now)
+        offered = self._offered(request, value, remembered, now)
         if offered is None:
             return
         authenticators, proof = offered
@@ -249,6 +256,7 @@ class Gate:
         except AuthContinue:
             raise
         except AuthRequired as error:
+            remembered.bond, error.scheme = None, authenticators[0].scheme
             # A ticket cannot be guessed, and browsers without one send something else by themselves.
             guessed = not error.stale and authenticators[0].scheme != "Negotiate"
             if lockout is not None and guessed:
@@ -257,6 +265,8 @@ class Gate:
         finally:
             exchange.authenticate_ms = milliseconds(proof.now, trio.current_time())
         self._admit_identity(identity, exchange, proof.now)
+        if not _is_relayed(request):
+            remembered.bond = proof.bond
 
     def _admit_identity(self, identity: Identity, exchange: Exchange, now: float) -> None:
         if self.lockout is not None:
@@ -335,6 +345,11 @@ class Gate:
         if is_own_listener(address, target.port, self.listeners, is_local=is_local):
             return AddressVerdict(address, False, "the proxy itself")
         return vet(target.host, address, self.zones)
+
+
+def _is_relayed(request: ProxyRequest) -> bool:
+    """Whether somebody between sent this on, who may send several people's over one connection."""
+    return any(name.lower() in _RELAYED for name, _value in request.headers)
 
 
 def _known(authenticators: Sequence[Authenticator], proof: Proof) -> Identity | None:

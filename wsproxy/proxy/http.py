@@ -203,7 +203,7 @@ async def _serve_request(session: Session, exchange: Exchange) -> Outcome:
                 check_host_inside(request, session.inside.target)
             with session.runtime.standing.interruptible(exchange):
                 outcome = await STORIES[request.kind](session, request, exchange)
-            session.legs.clear()
+            session.remembered.legs.clear()
     except WsproxyError as error:
         outcome = await _refuse(session, request, exchange, error)
     except Exception as error:
@@ -246,7 +246,8 @@ async def _refuse(
     revoked = error is exchange.revoked
     exchange.end(*((Side.PROXY, CloseReason.REVOKED) if revoked else _blame(error)))
     log.log(_LEVELS[face(error).level], "%s: %s", exchange.id, exchange.detail)
-    session.drop_upstream()
+    if not isinstance(error, AuthRequired):  # nothing was asked of the origin, whose legs may go on
+        session.drop_upstream()
     if isinstance(error, ClientGone):
         return False
     if not session.client.http.can_respond:
@@ -254,7 +255,7 @@ async def _refuse(
         return False
     go_on = _may_go_on_after(session, request, error)
     if not isinstance(error, AuthContinue):
-        session.legs.clear()
+        session.remembered.legs.clear()
     page = refusal(
         error,
         session=exchange.id,
@@ -273,8 +274,8 @@ async def _refuse(
 def _challenges(session: Session, error: Exception) -> list[bytes]:
     if isinstance(error, AuthContinue):
         return [error.challenge]
-    stale = isinstance(error, AuthRequired) and error.stale
-    return session.runtime.gate.challenges(trio.current_time(), stale=stale)
+    refusal = error if isinstance(error, AuthRequired) else None
+    return session.runtime.gate.challenges(trio.current_time(), refusal=refusal)
 
 
 def _body_is_coming(request: ProxyRequest, error: Exception) -> bool:

@@ -17,15 +17,17 @@ from email.utils import formatdate
 import h11
 import trio
 
-from wsproxy.errors import WsproxyError
-from wsproxy.model import Address, CloseReason, Peer, ProxyRequest, Side, Target
+from wsproxy.errors import ConnectFailed, UpstreamProtocolError, WsproxyError
+from wsproxy.model import Address, CloseReason, Headers, Peer, ProxyRequest, Side, Target
 from wsproxy.net.http1 import ClientChannel, UpstreamChannel
 from wsproxy.net.parents import Parent
 from wsproxy.net.streams import TcpStream
+from wsproxy.net.tickets import Introduction
 from wsproxy.net.tls import start_upstream_tls
 from wsproxy.net.tls_socket import Endpoint
 from wsproxy.observe.exchange import Exchange
 from wsproxy.protocol.inside import interpret_inside
+from wsproxy.proxy.gate import Remembered
 from wsproxy.proxy.pages import Page, reason_phrase
 from wsproxy.proxy.route import ANY_SOURCE, Attempt, Route, Way
 from wsproxy.proxy.runtime import Live
@@ -52,9 +54,21 @@ class Upstream:
 
     Attributes:
         used: for more than one request.
+        authenticated: by a scheme that authenticates connections, or about to be.
+        introduction: of us to the parent, which it has not answered yet.
     """
 
-    __slots__ = ("address", "channel", "fresh", "parent", "target", "used", "way")
+    __slots__ = (
+        "address",
+        "authenticated",
+        "channel",
+        "fresh",
+        "introduction",
+        "parent",
+        "target",
+        "used",
+        "way",
+    )
 
     def __init__(
         self,
@@ -73,6 +87,39 @@ class Upstream:
         self.target = target
         self.address = address
         self.used = False
+        self.authenticated = False
+        self.introduction: Introduction | None = None
+
+    async def introduce(self) -> list[tuple[bytes, bytes]]:
+        """The field that proves to the parent who we are.
+
+        Raises:
+            ConnectFailed: no ticket can be had.
+            ConnectTimeout: or not in time.
+        """
+        if self.parent is None:
+            return []
+        if self.parent.tickets is None:
+            return self.parent.authorization
+        self.introduction = await self.parent.tickets.introduce()
+        return [self.introduction.credentials]
+
+    def refused(self) -> WsproxyError:
+        """What a 407 of upstream means."""
+        if self.parent is None:
+            # Only we may ask for the credentials the client has for its proxy.
+            return UpstreamProtocolError("the origin asked for proxy credentials")
+        return ConnectFailed(f"{self.parent.name} refuses our credentials")
+
+    def hear(self, headers: Headers) -> None:
+        """Looks at how the parent answers an introduction.
+
+        Raises:
+            ConnectFailed: it is not who it must be.
+        """
+        introduction, self.introduction = self.introduction, None
+        if introduction is not None:
+            introduction.check(headers)
 
     def serves(self, target: Target) -> bool:
         """Whether a request for `target` may use this connection."""
@@ -152,7 +199,7 @@ class Session:
         upstream: this client's own connection to an origin, if there is one.
         waited_s: how much of the first head's time was gone at its first octet.
         ending: who ended it and why, so far as it has ended.
-        legs: what is remembered between the legs of an authentication.
+        remembered: what is remembered of the client's authentication.
     """
 
     __slots__ = (
@@ -160,9 +207,9 @@ class Session:
         "client",
         "ending",
         "inside",
-        "legs",
         "live",
         "peer",
+        "remembered",
         "runtime",
         "upstream",
         "waited_s",
@@ -188,7 +235,7 @@ class Session:
         self.upstream: Upstream | None = None
         self.waited_s = 0.0
         self.ending = Side.CLIENT, CloseReason.EOF
-        self.legs: dict[str, object] = {}
+        self.remembered = Remembered()
 
     def new_exchange(self, began_at: float) -> Exchange:
         """The notebook of the next request; inside a tunnel it is known who asks."""
@@ -203,7 +250,9 @@ class Session:
         gate, inside = self.runtime.gate, self.inside
         connected = self.paired(request.target)
         if inside is None:
-            route = await gate.admit(request, exchange, connected=connected, legs=self.legs)
+            route = await gate.admit(
+                request, exchange, connected=connected, remembered=self.remembered
+            )
             self.confirm(exchange)
             self.runtime.quotas.enter(exchange)
             return route

@@ -73,7 +73,7 @@ async def _switch(
         agreed = agreed_on(exchange, request, response.headers, plan)
     client = session.client
     via = (b"Via", b"1.1 " + session.runtime.via)
-    headers = [*upgrade_fields(response.headers), via]
+    headers = [*upgrade_fields(response.headers), via, *session.remembered.answer()]
     data = client.http.send_interim(101, response.reason, headers)
     await client.send(data, timeout_s=session.runtime.timeouts.body_s)
     exchange.status = 101

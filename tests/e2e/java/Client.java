@@ -1,8 +1,10 @@
 import java.io.ByteArrayOutputStream;
 import java.io.FileInputStream;
 import java.net.Authenticator;
+import java.net.HttpURLConnection;
 import java.net.InetSocketAddress;
 import java.net.PasswordAuthentication;
+import java.net.Proxy;
 import java.net.ProxySelector;
 import java.net.URI;
 import java.net.http.HttpClient;
@@ -17,13 +19,15 @@ import java.util.Arrays;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.TimeUnit;
+import javax.net.ssl.HttpsURLConnection;
 import javax.net.ssl.SSLContext;
 import javax.net.ssl.TrustManagerFactory;
 
 /**
- * One exchange of the JDK's own HTTP client through a proxy.
+ * One exchange of the JDK's own HTTP clients through a proxy: java.net.http, or HttpURLConnection.
  *
- * <p>Arguments: get|post|ws URL BYTES PROXY_HOST PROXY_PORT AUTHORITY.pem [USER PASSWORD].
+ * <p>Arguments: get|post|ws|url URL BYTES PROXY_HOST PROXY_PORT AUTHORITY.pem [USER PASSWORD].
+ * The property proxy.authorization is a field that the caller sets by itself.
  * The result is key=value lines on stdout.
  */
 public final class Client {
@@ -86,14 +90,27 @@ public final class Client {
         }
     }
 
+    private static final String FIELD = System.getProperty("proxy.authorization");
+
+    private static void fetchByUrl(URI uri, String host, int port, SSLContext context)
+            throws Exception {
+        Proxy proxy = new Proxy(Proxy.Type.HTTP, new InetSocketAddress(host, port));
+        HttpURLConnection connection = (HttpURLConnection) uri.toURL().openConnection(proxy);
+        connection.setConnectTimeout((int) PATIENCE.toMillis());
+        connection.setReadTimeout((int) PATIENCE.toMillis());
+        if (connection instanceof HttpsURLConnection secure) {
+            secure.setSSLSocketFactory(context.getSocketFactory());
+        }
+        if (FIELD != null) connection.setRequestProperty("Proxy-Authorization", FIELD);
+        System.out.println("status=" + connection.getResponseCode());
+    }
+
     private static void converse(HttpClient client, URI uri, byte[] payload) throws Exception {
         Listener listener = new Listener();
-        WebSocket socket =
-                client.newWebSocketBuilder()
-                        .subprotocols("chat")
-                        .connectTimeout(PATIENCE)
-                        .buildAsync(uri, listener)
-                        .get();
+        WebSocket.Builder builder =
+                client.newWebSocketBuilder().subprotocols("chat").connectTimeout(PATIENCE);
+        if (FIELD != null) builder.header("Proxy-Authorization", FIELD);
+        WebSocket socket = builder.buildAsync(uri, listener).get();
         socket.sendText("grüße", true).get();
         socket.sendBinary(ByteBuffer.wrap(payload), true).get();
         listener.echoed.get(PATIENCE.toSeconds(), TimeUnit.SECONDS);
@@ -105,6 +122,7 @@ public final class Client {
     }
 
     private static void fetch(HttpClient client, HttpRequest.Builder request) throws Exception {
+        if (FIELD != null) request.header("Proxy-Authorization", FIELD);
         HttpResponse<String> response =
                 client.send(request.timeout(PATIENCE).build(), HttpResponse.BodyHandlers.ofString());
         System.out.println("status=" + response.statusCode());
@@ -114,21 +132,24 @@ public final class Client {
     public static void main(String[] args) throws Exception {
         URI uri = URI.create(args[1]);
         byte[] payload = payload(Integer.parseInt(args[2]));
+        SSLContext context = trusting(args[5]);
         HttpClient.Builder builder =
                 HttpClient.newBuilder()
                         .connectTimeout(PATIENCE)
-                        .sslContext(trusting(args[5]))
+                        .sslContext(context)
                         .proxy(
                                 ProxySelector.of(
                                         new InetSocketAddress(args[3], Integer.parseInt(args[4]))));
         if (args.length > 6) {
-            builder.authenticator(
+            Authenticator login =
                     new Authenticator() {
                         @Override
                         protected PasswordAuthentication getPasswordAuthentication() {
                             return new PasswordAuthentication(args[6], args[7].toCharArray());
                         }
-                    });
+                    };
+            builder.authenticator(login);
+            Authenticator.setDefault(login);
         }
         HttpClient client = builder.build();
         try {
@@ -140,6 +161,7 @@ public final class Client {
                                 HttpRequest.newBuilder(uri)
                                         .POST(HttpRequest.BodyPublishers.ofByteArray(payload)));
                 case "ws" -> converse(client, uri, payload);
+                case "url" -> fetchByUrl(uri, args[3], Integer.parseInt(args[4]), context);
                 default -> throw new IllegalArgumentException(args[0]);
             }
         } catch (Exception error) {

@@ -2,6 +2,7 @@
 //   url        http:, https:, ws: or wss:
 //   proxy      the proxy's URL, with credentials when it wants them
 //   agent      "tunnel" (https-proxy-agent, CONNECT) or "absolute" (http-proxy-agent)
+//   fields     fields that the agent adds to what it sends to the proxy
 //   authority  PEM file to trust
 //   bytes      size of the binary message to send, for ws: and wss:
 //   compress   whether to offer permessage-deflate; it does unless told otherwise
@@ -17,7 +18,7 @@ import WebSocket from 'ws';
 const task = JSON.parse(process.argv[2]);
 const Agent = task.agent === 'tunnel' ? HttpsProxyAgent : HttpProxyAgent;
 const options = {
-  agent: new Agent(task.proxy),
+  agent: new Agent(task.proxy, { headers: task.fields ?? {} }),
   ca: readFileSync(task.authority),
   perMessageDeflate: task.compress ?? true,
 };
