@@ -98,7 +98,7 @@ format: .venv/.dev
 	@$(bin)/ruff format .
 
 goals: .venv/.dev
-	@$(bin)/python -m pytest -q -s tests/goals $(ARGS)
+	@FULL_GOALS=1 $(bin)/python -m pytest -q -s tests/goals $(ARGS)
 	@$(bin)/python -m tests.e2e.endless
 	@$(bin)/python -m tests.goals.guesses
 

@@ -64,6 +64,7 @@ FACES = {
     "ClientGone": (499, "connection_terminated", "info"),
     "ClientProtocolError": (400, "http_request_error", "info"),
     "ClientTimeout": (408, "http_request_error", "info"),
+    "ClientStalled": (408, "http_request_error", "info"),
     "ConfigError": (500, "proxy_configuration_error", "error"),
     "ConnectFailed": (502, "destination_ip_unroutable", "info"),
     "ConnectRefused": (502, "connection_refused", "info"),
@@ -72,11 +73,13 @@ FACES = {
     "DescriptorsExhausted": (503, "proxy_internal_error", "error"),
     "LimitReached": (503, "connection_limit_reached", "warning"),
     "LoopDetected": (508, "proxy_loop_detected", "warning"),
+    "QuotaSpent": (429, "http_request_denied", "info"),
     "ResolveFailed": (502, "dns_error", "info"),
     "ResolveTimeout": (504, "dns_timeout", "info"),
     "SourceUnavailable": (503, "proxy_configuration_error", "error"),
     "UpstreamClosed": (502, "connection_terminated", "info"),
     "UpstreamProtocolError": (502, "http_protocol_error", "info"),
+    "UpstreamStalled": (504, "connection_write_timeout", "info"),
     "UpstreamTimeout": (504, "http_response_timeout", "info"),
     "WsproxyError": (500, "proxy_internal_error", "error"),
 }
@@ -85,7 +88,12 @@ KINDS = {
     for name, kind in vars(errors).items()
     if isinstance(kind, type) and issubclass(kind, WsproxyError)
 }
-EXTRA = {"ConfigError": {"file": "f"}, "Denied": {"rule": "r"}, "LimitReached": {"status": 503}}
+EXTRA: dict[str, dict[str, object]] = {
+    "ConfigError": {"file": "f"},
+    "Denied": {"rule": "r"},
+    "LimitReached": {"status": 503},
+    "QuotaSpent": {"retry_after_s": 9},
+}
 
 
 def make(name: str) -> WsproxyError:

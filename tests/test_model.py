@@ -95,6 +95,8 @@ def test_the_words_of_records_are_fixed() -> None:
             "reset",
             "idle",
             "lifetime",
+            "stalled",
+            "quota",
             "drained",
             "timeout",
             "policy",

@@ -17,6 +17,7 @@ from pathlib import Path
 from wsproxy.app_auth import build_authenticators, build_lockout
 from wsproxy.app_inspection import NOTHING_CAPTURED, Captured, build_plans
 from wsproxy.app_interception import build_looking
+from wsproxy.app_limits import allotment
 from wsproxy.app_network import build_resolver, build_sources
 from wsproxy.app_upstreams import build_parents
 from wsproxy.auth import Authenticator
@@ -91,14 +92,15 @@ def build(
             body_s=times.body,
             keep_alive_s=times.keep_alive,
             response_head_s=times.response_head,
+            stalled_s=times.stalled,
         ),
-        relay_limits=RelayLimits(times.idle, times.lifetime),
+        relay_limits=RelayLimits(times.idle, times.lifetime, times.stalled),
         occupancy=Occupancy(
             connections=connections or settings.limits.connections,
             connections_per_client=settings.limits.connections_per_client,
         ),
         drain=Drain(),
-        quotas=_quotas(config),
+        quotas=Quotas(allotment(config)),
         plans=build_plans(config, captured, clock=wall_clock),
         looking=looking,
         via=b"wsproxy-" + secrets.token_hex(4).encode("ascii"),
@@ -169,20 +171,6 @@ def _read_names(path: Path) -> NameList:
             return parse_names(stream.read(MAX_LIST_BYTES + 1), str(path))
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", file=str(path)) from error
-
-
-def _quotas(config: Config) -> Quotas:
-    settings = config.settings
-    rate = settings.limits.requests_per_client
-    return Quotas(
-        per_user=settings.limits.connections_per_user,
-        per_rule={
-            rule.name: rule.limits.connections
-            for rule in settings.policy.rules
-            if rule.limits.connections is not None
-        },
-        requests=None if rate is None else (rate.count, rate.period_s),
-    )
 
 
 def _zones(config: Config) -> list[Zone]:

@@ -20,6 +20,7 @@ __all__ = [
     "AuthUnavailable",
     "ClientGone",
     "ClientProtocolError",
+    "ClientStalled",
     "ClientTimeout",
     "ClientTlsError",
     "ConfigError",
@@ -31,11 +32,13 @@ __all__ = [
     "Face",
     "LimitReached",
     "LoopDetected",
+    "QuotaSpent",
     "ResolveFailed",
     "ResolveTimeout",
     "SourceUnavailable",
     "UpstreamClosed",
     "UpstreamProtocolError",
+    "UpstreamStalled",
     "UpstreamTimeout",
     "UpstreamTlsError",
     "WsproxyError",
@@ -99,6 +102,10 @@ class ClientProtocolError(WsproxyError):
 
 class ClientTimeout(WsproxyError):
     """The client did not finish a head or a body in time."""
+
+
+class ClientStalled(ClientTimeout):
+    """The client takes nothing of an answer that waits for it."""
 
 
 class ClientGone(WsproxyError):
@@ -180,6 +187,18 @@ class LimitReached(WsproxyError):
         self.retry_after_s = retry_after_s
 
 
+class QuotaSpent(LimitReached):
+    """A user has moved as many bytes as are allowed in a time.
+
+    Args:
+        detail: which limit.
+        retry_after_s: seconds until there are some again.
+    """
+
+    def __init__(self, detail: str, *, retry_after_s: int) -> None:
+        super().__init__(detail, status=429, retry_after_s=retry_after_s)
+
+
 class DescriptorsExhausted(WsproxyError):
     """The operating system has no descriptor or memory left for another socket."""
 
@@ -227,6 +246,10 @@ class UpstreamClosed(WsproxyError):
 
 class UpstreamTimeout(WsproxyError):
     """The upstream kept the connection but did not answer in time."""
+
+
+class UpstreamStalled(UpstreamTimeout):
+    """The upstream takes nothing of a request that waits for it."""
 
 
 class UpstreamTlsError(WsproxyError):
@@ -288,6 +311,7 @@ class Face:
 _FACES: dict[type[WsproxyError], Face] = {
     ClientProtocolError: Face(400, "http_request_error", "info"),
     ClientTimeout: Face(408, "http_request_error", "info"),
+    ClientStalled: Face(408, "http_request_error", "info"),
     ClientGone: Face(499, "connection_terminated", "info"),
     AuthRequired: Face(407, "http_request_denied", "info"),
     AuthOverloaded: Face(503, "http_request_denied", "warning"),
@@ -295,6 +319,7 @@ _FACES: dict[type[WsproxyError], Face] = {
     Denied: Face(403, "http_request_denied", "info"),
     LoopDetected: Face(508, "proxy_loop_detected", "warning"),
     LimitReached: Face(503, "connection_limit_reached", "warning"),
+    QuotaSpent: Face(429, "http_request_denied", "info"),
     DescriptorsExhausted: Face(503, "proxy_internal_error", "error"),
     ResolveFailed: Face(502, "dns_error", "info"),
     ResolveTimeout: Face(504, "dns_timeout", "info"),
@@ -305,6 +330,7 @@ _FACES: dict[type[WsproxyError], Face] = {
     UpstreamProtocolError: Face(502, "http_protocol_error", "info"),
     UpstreamClosed: Face(502, "connection_terminated", "info"),
     UpstreamTimeout: Face(504, "http_response_timeout", "info"),
+    UpstreamStalled: Face(504, "connection_write_timeout", "info"),
     UpstreamTlsError: Face(502, "tls_protocol_error", "info"),
     ClientTlsError: Face(400, "tls_protocol_error", "info"),
     ConfigError: Face(500, "proxy_configuration_error", "error"),

@@ -193,6 +193,7 @@ def test_json_says_the_same(file: str, capsys: pytest.CaptureFixture[str]) -> No
         "tls": None,
         "websocket": None,
         "error": None,
+        "limits": {},
     }
     known = ("--resolve", "b.net=::1", "--json")
     status, lines = explained(capsys, file, *known, "http://b.net/")
@@ -210,6 +211,33 @@ def test_json_says_the_same(file: str, capsys: pytest.CaptureFixture[str]) -> No
         "passthrough",
         None,
     )
+
+
+def test_the_limits_of_what_is_allowed_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "limits.yaml"
+    (tmp_path / "users").touch()
+    file.write_text("""
+auth: {required: false, methods: [{type: basic, users: users}]}
+policy: {rules: [{name: r, action: allow, limits: {bandwidth: 10MiB/s, connections: 20}}]}
+limits: {bandwidth_per_connection: 1MiB/s, bytes_per_user: 10GiB/24h}
+""")
+    url = "http://93.184.216.34/"
+    status, lines = explained(capsys, str(file), "--user", "alice", url)
+    assert status == 0
+    assert [line for line in lines if line.startswith("limit")] == [
+        "limit        connections: 20",
+        "limit        bandwidth: 10MiB/s",
+        "limit        bandwidth_per_connection: 1MiB/s",
+        "limit        bytes_per_user: 10GiB/d",
+    ]
+    _, lines = explained(capsys, str(file), "--json", url)
+    assert json.loads("\n".join(lines))["limits"] == {
+        "connections": 20,
+        "bandwidth": "10MiB/s",
+        "bandwidth_per_connection": "1MiB/s",
+    }
 
 
 def test_it_can_be_asked_about_another_time(

@@ -32,6 +32,10 @@ def test_defaults_are_those_of_the_interface() -> None:
             "connections_per_client": None,
             "connections_per_user": None,
             "requests_per_client": None,
+            "bandwidth_per_connection": None,
+            "bandwidth_per_user": None,
+            "messages_per_user": None,
+            "bytes_per_user": None,
         },
         "timeouts": {
             "request_head": "30s",
@@ -41,6 +45,7 @@ def test_defaults_are_those_of_the_interface() -> None:
             "sniff": "5s",
             "connect": "10s",
             "response_head": "1m",
+            "stalled": "15m",
             "idle": "1h",
             "lifetime": "1d",
             "drain": "30s",
@@ -146,7 +151,7 @@ def properties(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def test_the_json_schema_describes_every_setting() -> None:
     schema = json_schema()
     described = dict(properties(schema))
-    assert len(described) == 159
+    assert len(described) == 165
     # A description that only repeats that of the section referred to is left out by pydantic.
     bare = [name for name, value in described.items() if not {"description", "$ref"} & set(value)]
     assert bare == []

@@ -1,19 +1,24 @@
 """Durations, sizes and rates as people write them."""
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wsproxy.config.units import (
+    VOLUME_PATTERN,
     Rate,
+    Volume,
     format_duration,
     format_rate,
     format_size,
+    format_volume,
     parse_duration,
     parse_rate,
     parse_size,
+    parse_volume,
 )
 
 NUMBERS = st.integers(0, 999_999_999)
@@ -127,3 +132,32 @@ def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
         assert amount >= 0
     with contextlib.suppress(ValueError):
         assert parse_rate(text).count > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "volume"),
+    [
+        ("10MiB/s", Volume(10 * 1024**2, 1)),
+        ("1B/m", Volume(1, 60)),
+        ("10GiB/24h", Volume(10 * 1024**3, 86400)),
+        ("1GiB/d", Volume(1024**3, 86400)),
+        ("64KiB/250ms", Volume(65536, 0.25)),
+    ],
+)
+def test_a_volume_is_a_size_and_a_time(text: str, volume: Volume) -> None:
+    assert parse_volume(text) == volume
+    assert re.fullmatch(VOLUME_PATTERN, text)
+    assert parse_volume(format_volume(volume)) == volume
+
+
+@pytest.mark.parametrize("text", ["", "10MiB", "10MiB/", "/s", "0B/s", "1B/0s", "100/s", "1KiB/s/s", "1KiB /s", "1KiB/1"])  # fmt: skip
+def test_anything_else_is_no_volume(text: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_volume(text)
+    assert str(caught.value) == "expected bytes in a time such as 10MiB/s or 10GiB/24h"
+
+
+def test_a_volume_is_written_as_short_as_it_can_be() -> None:
+    shown = [format_volume(parse_volume(text)) for text in ("10MiB/1s", "1024KiB/60s", "1GiB/12h")]
+    assert shown == ["10MiB/s", "1MiB/m", "1GiB/12h"]
+    assert parse_volume("10GiB/10s").per_second == 1024**3

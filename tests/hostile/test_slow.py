@@ -31,6 +31,7 @@ limits: {{connections: {_CONNECTIONS}}}
 timeouts:
   request_head: 400ms
   body: 400ms
+  stalled: 400ms
   keep_alive: 400ms
   response_head: 400ms
 """

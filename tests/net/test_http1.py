@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import h11
 import pytest
@@ -12,9 +13,11 @@ from tests.support.wire import Wire, tcp_pair
 from wsproxy.errors import (
     ClientGone,
     ClientProtocolError,
+    ClientStalled,
     ClientTimeout,
     UpstreamClosed,
     UpstreamProtocolError,
+    UpstreamStalled,
     UpstreamTimeout,
 )
 from wsproxy.model import ProxyRequest
@@ -22,6 +25,9 @@ from wsproxy.net import http1
 from wsproxy.net.http1 import ClientChannel, UpstreamChannel, deadline
 from wsproxy.net.streams import TcpStream, tune
 from wsproxy.protocol.response import Response
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 GET = b"GET / HTTP/1.1\r\nHost: p\r\n\r\n"
 
@@ -163,9 +169,29 @@ async def test_a_large_answer_is_sent_whole(client: Client) -> None:
         await channel.send(data, timeout_s=10)
 
 
+async def test_a_client_that_takes_little_at_a_time_is_waited_for(
+    client: Client, autojump_clock: MockClock
+) -> None:
+    channel, wire = client
+    for sock in (channel.stream.sock, wire.sock):
+        sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, 32 * 1024)
+        sock.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 32 * 1024)
+    size = 2 * 1024 * 1024
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def read() -> None:
+            for _ in range(16):
+                await trio.sleep(50)
+                assert len(await wire.reads(size // 16)) == size // 16
+
+        await channel.send(bytes(size), timeout_s=60)
+    assert trio.current_time() >= 700
+
+
 async def test_a_client_that_takes_nothing_is_a_timeout(client: Client) -> None:
     channel, _wire = client
-    with pytest.raises(ClientTimeout) as caught:
+    with pytest.raises(ClientStalled) as caught:
         await channel.send(bytes(32 << 20), timeout_s=0.02)
     assert caught.value.detail == "the client does not take the answer"
 
@@ -245,7 +271,7 @@ async def test_an_upstream_that_stays_silent_is_a_timeout(upstream: Upstream) ->
 
 async def test_an_upstream_that_takes_nothing_is_a_timeout(upstream: Upstream) -> None:
     channel, _wire = upstream
-    with pytest.raises(UpstreamTimeout) as caught:
+    with pytest.raises(UpstreamStalled) as caught:
         await channel.send(bytes(32 << 20), timeout_s=0.02)
     assert caught.value.detail == "the origin does not take the request"
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsproxy.policy.rates import Bucket, RateState
+from wsproxy.policy.rates import Bucket, Kept, RateState, Window
 
 
 def test_a_bucket_is_full_at_first_and_fills_up_again() -> None:
@@ -52,3 +52,73 @@ def test_each_rule_and_direction_has_its_own_bucket() -> None:
 def test_without_a_pause_there_is_nothing_to_wait_for(borrow: bool) -> None:
     bucket = Bucket((1, 1))
     assert [bucket.take(float(now), borrow=borrow) for now in range(5)] == [0.0] * 5
+
+
+def test_many_at_once_are_taken_and_given_back() -> None:
+    bucket = Bucket((10, 1))
+    assert bucket.take(0.0, 8) == 0.0
+    assert bucket.take(0.0, 4) == pytest.approx(0.2)
+    bucket.give_back(3)
+    assert bucket.take(0.0, 4) == 0.0
+    bucket.give_back(100)
+    assert bucket.take(0.0, 11) == pytest.approx(0.1)
+
+
+def test_a_bucket_that_is_full_again_rests() -> None:
+    bucket = Bucket((10, 1))
+    assert bucket.rests(0.0)
+    bucket.take(0.0, 5)
+    assert [bucket.rests(now) for now in (0.1, 0.4, 0.5)] == [False, False, True]
+
+
+def test_a_bucket_goes_on_with_another_rate() -> None:
+    bucket = Bucket((10, 1))
+    bucket.take(0.0, 8)
+    bucket.adopt((100, 1))
+    assert bucket.take(0.0, 12) == pytest.approx(0.1)
+    bucket.adopt((1, 1))
+    assert bucket.take(0.0, 2) == pytest.approx(1.0)
+
+
+def test_a_window_begins_with_its_first_and_ends_in_time() -> None:
+    window = Window((100, 60))
+    assert (window.left(0.0), window.ends_in(0.0), window.rests(0.0)) == (100, 0.0, True)
+    window.spend(30, 10.0)
+    window.spend(90, 50.0)
+    assert (window.left(69.9), window.rests(69.9)) == (-20, False)
+    assert window.ends_in(60.0) == 10.0
+    assert (window.left(70.0), window.rests(70.0)) == (100, True)
+    window.spend(1, 80.0)
+    assert (window.left(80.0), window.ends_in(80.0)) == (99, 60.0)
+
+
+def test_a_window_goes_on_with_another_count() -> None:
+    window = Window((100, 60))
+    window.spend(90, 0.0)
+    window.adopt((50, 600))
+    assert (window.left(1.0), window.ends_in(1.0)) == (-40, 59.0)
+
+
+def test_what_nobody_holds_and_what_rests_is_forgotten() -> None:
+    kept: Kept[str, Bucket] = Kept()
+    held = kept.get("held", 0.0, lambda: Bucket((1, 1)))
+    kept.get("owes", 0.0, lambda: Bucket((1, 1))).take(0.0, 100, borrow=True)
+    for number in range(50):
+        kept.get(str(number), 0.0, lambda: Bucket((1, 1)))
+    # Each that comes makes two that rest go; one that owes stays, and so does one that is held.
+    assert kept.get("held", 0.0, lambda: Bucket((9, 1))) is held
+    assert kept.get("owes", 0.0, lambda: Bucket((9, 1))).take(0.0) > 99
+    assert len(kept) <= 53
+    kept.get("later", 200.0, lambda: Bucket((1, 1)))
+    for number in range(50):
+        kept.get(f"later {number}", 200.0 + number, lambda: Bucket((1, 1)))
+    assert len(kept) <= 5
+    assert held in kept.all()
+
+
+def test_there_is_a_bound_even_when_all_owe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsproxy.policy.rates._MOST_KEPT", 3)
+    kept: Kept[int, Bucket] = Kept()
+    for number in range(10):
+        kept.get(number, 0.0, lambda: Bucket((1, 1))).take(0.0, 100, borrow=True)
+    assert len(kept) == 3

@@ -636,16 +636,31 @@ async def test_an_origin_that_stops_in_its_answer_leaves_it_unfinished(tmp_path:
 
 
 async def test_a_client_that_does_not_read_its_answer_is_left(tmp_path: Path) -> None:
-    async with open_door(tmp_path, SHORT % "body: 50ms") as door:
+    async with open_door(tmp_path, SHORT % "stalled: 50ms") as door:
         client, origin = await ask(door)
         size = 64 * 1024 * 1024
         await origin.sends(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
         with pytest.raises((BrokenPipeError, ConnectionResetError)):
             await origin.sends(bytes(size))
         (record,) = await door.access()
-        assert (record["error"], record["closed_by"]) == ("http_request_error", "proxy")
+        assert (record["closed_by"], record["reason"]) == ("client", "stalled")
+        assert (record["error"], record["status"]) == ("http_request_error", 200)
         assert record["bytes_down"] < size
         assert len(await client.reads_rest()) < size
+
+
+async def test_an_origin_that_takes_no_body_and_does_not_answer_is_to_blame(tmp_path: Path) -> None:
+    async with open_door(tmp_path, SHORT % "body: 50ms, response_head: 100ms") as door:
+        size = 64 * 1024 * 1024
+        framing = b"Content-Length: %d" % size
+        client, _origin = await ask(door, POST % framing, POSTED % framing)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.sends, bytes(size))
+            answer = await client.answer()
+            assert answer.status == 504
+            assert "connection_write_timeout" in (answer.field("proxy-status") or "")
+        (record,) = await door.access()
+        assert (record["closed_by"], record["reason"]) == ("upstream", "stalled")
 
 
 async def test_an_origin_that_takes_no_body_may_still_answer(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from tests.support.door import ORIGIN, credentials, open_door, write_users
 from wsproxy.errors import LimitReached
 from wsproxy.model import Identity, Peer, Verdict
 from wsproxy.observe.exchange import Exchange
-from wsproxy.proxy import quotas as module
-from wsproxy.proxy.quotas import Quotas
+from wsproxy.policy import rates as module
+from wsproxy.proxy.quotas import Allotment, Quotas
 
 CLIENT, OTHER = ip_address("192.0.2.1"), ip_address("192.0.2.2")
 
@@ -26,37 +26,37 @@ def exchange(user: str | None, rule: str) -> Exchange:
 
 
 def test_a_user_has_so_many_places_and_they_are_given_back() -> None:
-    quotas = Quotas(per_user=2)
+    quotas = Quotas(Allotment(per_user=2))
     held = [exchange("alice", "r") for _ in range(2)]
     for one in held:
-        quotas.enter(one)
+        quotas.enter(one, 0.0)
     with pytest.raises(LimitReached, match="this user has 2") as caught:
-        quotas.enter(exchange("alice", "r"))
+        quotas.enter(exchange("alice", "r"), 0.0)
     assert caught.value.status == 429
-    quotas.enter(exchange("bob", "r"))
-    quotas.enter(exchange(None, "r"))
+    quotas.enter(exchange("bob", "r"), 0.0)
+    quotas.enter(exchange(None, "r"), 0.0)
     quotas.leave(held[0])
     quotas.leave(held[0])  # once only
-    quotas.enter(exchange("alice", "r"))
+    quotas.enter(exchange("alice", "r"), 0.0)
     with pytest.raises(LimitReached):
-        quotas.enter(exchange("alice", "r"))
+        quotas.enter(exchange("alice", "r"), 0.0)
 
 
 def test_a_rule_has_so_many_places() -> None:
-    quotas = Quotas(per_rule={"r": 1}, per_user=5)
+    quotas = Quotas(Allotment(per_rule={"r": 1}, per_user=5))
     one = exchange("alice", "r")
-    quotas.enter(one)
+    quotas.enter(one, 0.0)
     refused = exchange("alice", "r")
     with pytest.raises(LimitReached, match="rule 'r' allows 1"):
-        quotas.enter(refused)
+        quotas.enter(refused, 0.0)
     assert refused.counted_user is None
-    quotas.enter(exchange("alice", "other"))
+    quotas.enter(exchange("alice", "other"), 0.0)
     quotas.leave(one)
-    quotas.enter(exchange("alice", "r"))
+    quotas.enter(exchange("alice", "r"), 0.0)
 
 
 def test_requests_have_a_rate() -> None:
-    quotas = Quotas(requests=(2, 1.0))
+    quotas = Quotas(Allotment(requests=(2, 1.0)))
     quotas.take(CLIENT, 0.0)
     quotas.take(CLIENT, 0.0)
     with pytest.raises(LimitReached, match="2 requests in 1 s") as caught:
@@ -68,11 +68,35 @@ def test_requests_have_a_rate() -> None:
 
 
 def test_few_clients_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_CLIENTS", 1)
-    quotas = Quotas(requests=(1, 100.0))
+    monkeypatch.setattr(module, "_MOST_KEPT", 1)
+    quotas = Quotas(Allotment(requests=(1, 100.0)))
     quotas.take(CLIENT, 0.0)
     quotas.take(OTHER, 0.0)
     quotas.take(CLIENT, 0.0)
+
+
+def test_places_survive_other_limits() -> None:
+    quotas = Quotas(Allotment(per_user=2, per_rule={"r": 5}, requests=(2, 1.0)))
+    held = [exchange("alice", "r") for _ in range(2)]
+    for one in held:
+        quotas.enter(one, 0.0)
+    quotas.take(CLIENT, 0.0)
+    quotas.take(CLIENT, 0.0)
+    quotas.adopt(Allotment(per_user=3, per_rule={"r": 2}, requests=(1, 10.0)))
+    with pytest.raises(LimitReached, match="1 requests in 10 s"):
+        quotas.take(CLIENT, 0.0)
+    with pytest.raises(LimitReached, match="rule 'r' allows 2"):
+        quotas.enter(exchange("alice", "r"), 0.0)
+    quotas.enter(exchange("alice", "other"), 0.0)
+    with pytest.raises(LimitReached, match="this user has 3"):
+        quotas.enter(exchange("alice", "other"), 0.0)
+    quotas.adopt(Allotment())
+    quotas.take(CLIENT, 0.0)
+    quotas.enter(exchange("alice", "r"), 0.0)
+    for one in held:
+        quotas.leave(one)
+    quotas.adopt(Allotment(per_user=2, per_rule={"r": 1}))
+    quotas.enter(exchange("alice", "r"), 0.0)
 
 
 CONFIG = """

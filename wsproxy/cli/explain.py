@@ -11,6 +11,7 @@ import trio
 
 from wsproxy.cli.questions import People, at_time, parse_time, runtime_of
 from wsproxy.config.load import default, load
+from wsproxy.config.schema import Settings
 from wsproxy.model import Address, AddressVerdict
 from wsproxy.observe.decision import decision_fields
 from wsproxy.proxy.explain import Explanation, Question, parse_question_url
@@ -94,12 +95,31 @@ def explain(  # noqa: PLR0917 - one for each option
         return await ask(runtime, question, known=addresses)
 
     said = trio.run(run)
+    limits = _limits(config.settings, said, named=question.identity is not None)
     click.echo(
-        json.dumps(_as_dict(said, config.file), indent=2)
+        json.dumps({**_as_dict(said, config.file), "limits": limits}, indent=2)
         if as_json
-        else _as_text(said, config.file)
+        else "\n".join([_as_text(said, config.file), *_limit_rows(limits)])
     )
     return 0 if said.allow else 1
+
+
+def _limits(settings: Settings, said: Explanation, *, named: bool) -> dict[str, object]:
+    """What bounds it, as it is written; of the rule first, then of all that ask."""
+    if not said.allow:
+        return {}
+    found: dict[str, object] = {}
+    for rule in settings.policy.rules:
+        if rule.name == said.rule:
+            found |= rule.limits.model_dump(exclude_none=True)
+    for key, value in settings.limits.model_dump(exclude_none=True).items():
+        if "_per_" in key and (named or not key.endswith("_per_user")):
+            found[key] = value
+    return found
+
+
+def _limit_rows(limits: dict[str, object]) -> list[str]:
+    return [f"{'limit':<12} {key}: {value}" for key, value in limits.items()]
 
 
 def _known(texts: Sequence[str]) -> dict[str, list[Address]]:

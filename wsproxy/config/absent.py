@@ -16,7 +16,6 @@ ABSENT_KEYS: Final = frozenset(
         "admin",
         "listeners[].proxy_protocol",
         "listeners[].tls",
-        "policy.rules[].limits.bandwidth",
         "shared_state",
         "tunnel",
         "workers",

@@ -2,8 +2,8 @@
 
 Field descriptions are what ``wsproxy schema`` shows in an editor.  What concerns
 several settings at once is in `wsproxy.config.checks`; settings that this version
-does not have are in `wsproxy.config.absent`.  The section ``inspection`` has its own
-module, `wsproxy.config.inspection`.
+does not have are in `wsproxy.config.absent`.  The sections ``inspection`` and ``limits``
+have their own modules, `wsproxy.config.inspection` and `wsproxy.config.limits`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import (
     Field,
     PrivateAttr,
-    StrictInt,
     ValidationInfo,
     field_validator,
 )
@@ -39,8 +38,9 @@ from wsproxy.config.fields import (
     Text,
 )
 from wsproxy.config.hours import Hours
-from wsproxy.config.inspection import IfGiven, Inspection, MessageRate
+from wsproxy.config.inspection import IfGiven, Inspection
 from wsproxy.config.interception import Interception
+from wsproxy.config.limits import Limits, RuleLimits
 from wsproxy.config.section import Section, duration
 from wsproxy.config.upstreams import Upstream
 
@@ -63,7 +63,6 @@ __all__ = [
 
 _LOOPBACK: Final = ListenAddress.parse("127.0.0.1:8080")
 
-Count = Annotated[StrictInt, Field(ge=1, le=10_000_000)]
 WebSocketMode = Literal["off", "metadata", "log", "enforce"]
 RuleMode = Literal["enforce", "report"]
 TlsMode = Literal["passthrough", "intercept", "intercept_always"]
@@ -141,14 +140,6 @@ class When(Section):
         """The conditions that are given and consist of plain values, by name."""
         others = ("hosts_file", "hours")
         return {name: values for name, values in self if values and name not in others}
-
-
-class RuleLimits(Section):
-    """Bounds on what one rule allows."""
-
-    connections: Count | None = Field(
-        default=None, description="Requests and tunnels that are under way; off by default."
-    )
 
 
 class Rule(Section):
@@ -236,22 +227,6 @@ class Policy(Section):
         return rules
 
 
-class Limits(Section):
-    """Bounds on what clients can take."""
-
-    connections: Count = Field(default=20_000, description="Client connections at a time.")
-    connections_per_client: Count | None = Field(
-        default=None, description="Connections at a time from one address; off by default."
-    )
-    connections_per_user: Count | None = Field(
-        default=None,
-        description="Requests and tunnels of one user that are under way; off by default.",
-    )
-    requests_per_client: MessageRate | None = Field(
-        default=None, description="Requests of one address in a time; off by default."
-    )
-
-
 class Timeouts(Section):
     """How long to wait for what, in seconds once loaded."""
 
@@ -262,6 +237,7 @@ class Timeouts(Section):
     sniff: Duration = duration("5s", "For the first octets of a tunnel that rules ask about.")
     connect: Duration = duration("10s", "For a connection to the target.")
     response_head: Duration = duration("60s", "For the target's response head.")
+    stalled: Duration = duration("15m", "For a side to take more of what waits for it.")
     idle: Duration = duration("1h", "For the next byte in a tunnel.")
     lifetime: Duration = duration("24h", "For a tunnel as a whole.")
     drain: Duration = duration("30s", "For open sessions when stopping.")

@@ -1,4 +1,4 @@
-"""Durations, sizes and rates as people write them: ``30s``, ``16MiB``, ``100/s``.
+"""Durations, sizes and rates as people write them: ``30s``, ``16MiB``, ``100/s``, ``10MiB/s``, ``10GiB/24h``.
 
 One number and one unit, nothing else: ``1h30m``, ``1.5s`` and a bare ``30`` are
 refused, because a reader must never have to guess a unit or an order.  The
@@ -15,13 +15,17 @@ __all__ = [
     "DURATION_PATTERN",
     "RATE_PATTERN",
     "SIZE_PATTERN",
+    "VOLUME_PATTERN",
     "Rate",
+    "Volume",
     "format_duration",
     "format_rate",
     "format_size",
+    "format_volume",
     "parse_duration",
     "parse_rate",
     "parse_size",
+    "parse_volume",
 ]
 
 # Nine digits of days are 2.7 million years: longer is a slip, not a wish.
@@ -33,6 +37,9 @@ SIZE_PATTERN = r"^[0-9]{1,9}(B|KiB|MiB|GiB)$"
 
 RATE_PATTERN = r"^[1-9][0-9]{0,8}/(s|m|h)$"
 """Regular expression of a rate, as the JSON Schema shows it."""
+
+VOLUME_PATTERN = r"^[0-9]{1,9}(B|KiB|MiB|GiB)/([0-9]{1,9})?(ms|s|m|h|d)$"
+"""Regular expression of a volume, as the JSON Schema shows it."""
 
 _MILLISECONDS = {"d": 24 * 60 * 60 * 1000, "h": 60 * 60 * 1000, "m": 60 * 1000, "s": 1000, "ms": 1}
 _BYTES = {"GiB": 1024**3, "MiB": 1024**2, "KiB": 1024, "B": 1}
@@ -59,6 +66,24 @@ class Rate:
     def per_second(self) -> float:
         """How many a second on average."""
         return self.count / self.period_s
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """So many bytes in so much time.
+
+    Attributes:
+        size_bytes: at least 1.
+        period_s: more than zero.
+    """
+
+    size_bytes: int
+    period_s: float
+
+    @property
+    def per_second(self) -> float:
+        """Bytes a second on average."""
+        return self.size_bytes / self.period_s
 
 
 def parse_duration(text: str) -> float:
@@ -95,6 +120,30 @@ def parse_rate(text: str) -> Rate:
     if match is None:
         raise ValueError("expected a rate such as 100/s, 10/m or 500/h")
     return Rate(int(match[1]), _PERIODS_S[match[2]])
+
+
+def parse_volume(text: str) -> Volume:
+    """The volume that `text` (``10MiB/s``, ``10GiB/24h``) stands for.
+
+    Raises:
+        ValueError: `text` is not a size from 1B, a slash, and a duration or its unit.
+    """
+    size, slash, period = text.partition("/")
+    try:
+        size_bytes = parse_size(size)
+        period_s = parse_duration(period if period[:1].isdigit() else f"1{period}")
+    except ValueError:
+        size_bytes = period_s = 0
+    if not slash or not size_bytes or not period_s:
+        raise ValueError("expected bytes in a time such as 10MiB/s or 10GiB/24h")
+    return Volume(size_bytes, period_s)
+
+
+def format_volume(volume: Volume) -> str:
+    """The spelling `parse_volume` turns back into `volume`."""
+    period = format_duration(volume.period_s)
+    unit = period[1:] if period[0] == "1" and not period[1].isdigit() else period
+    return f"{format_size(volume.size_bytes)}/{unit}"
 
 
 def format_rate(rate: Rate) -> str:

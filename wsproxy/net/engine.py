@@ -11,6 +11,7 @@ moves all relays of the process in one loop of its own and is what Linux runs;
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from wsproxy.model import CloseReason, Side
 from wsproxy.net.tls_socket import Endpoint
 
 if TYPE_CHECKING:
+    from wsproxy.net.allowance import Allowances
     from wsproxy.net.filter import Inspection
 
 __all__ = [
@@ -37,15 +39,20 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RelayLimits:
-    """How long one relay may last; `math.inf` means no limit.
+    """How long one relay may last, and how fast it may be; `math.inf` means no limit.
 
     Attributes:
         idle_timeout_s: seconds without a byte in either direction.
         lifetime_s: seconds from the start, however busy.
+        stalled_timeout_s: seconds in which a side takes nothing of what waits for it; looked
+            at a little late, by a half of it at most.
+        allowances: what the two directions may move; None: all there is.
     """
 
     idle_timeout_s: float
     lifetime_s: float
+    stalled_timeout_s: float = math.inf
+    allowances: Allowances | None = None
 
 
 class RelaySummary(NamedTuple):
@@ -56,7 +63,7 @@ class RelaySummary(NamedTuple):
         bytes_down: bytes of the upstream that the client's socket accepted.
         closed_by: for `CloseReason.EOF` the side that ended its direction
             first; for `CloseReason.RESET` the side whose connection broke;
-            else `Side.PROXY`.
+            for `CloseReason.STALLED` the side that took nothing; else `Side.PROXY`.
         reason: why the relay ended.
     """
 

@@ -11,15 +11,13 @@ bound: Linux still hands out what arrived before a reset.
 
 from __future__ import annotations
 
-import fcntl
 import socket
 import struct
-import sys
 
 import trio
 
+from wsproxy.net.progress import unsent_bytes
 from wsproxy.net.pump import Pump, Step
-from wsproxy.net.tls_socket import Endpoint
 
 __all__ = ["DELIVERY_S", "close_sockets", "deliver_at_once", "deliver_rest"]
 
@@ -36,7 +34,7 @@ def deliver_at_once(pump: Pump) -> bool:
     """Do what `deliver_rest` does if that needs no waiting; False when it does."""
     pump.source_broken = pump.draining = True
     step = pump.step(trio.current_time())
-    return step in (Step.SOURCE_BROKE, Step.SINK_BROKE) and not _unsent_bytes(pump.sink)
+    return step in (Step.SOURCE_BROKE, Step.SINK_BROKE) and not unsent_bytes(pump.sink)
 
 
 async def deliver_rest(pump: Pump) -> None:
@@ -57,7 +55,7 @@ async def deliver_rest(pump: Pump) -> None:
             else:
                 break
         # The kernel signals free space, never an empty queue, so that is asked for.
-        while _unsent_bytes(pump.sink):  # noqa: ASYNC110 (nothing to be woken by)
+        while unsent_bytes(pump.sink):  # noqa: ASYNC110 (nothing to be woken by)
             await trio.sleep(_LOOK_AGAIN_S)
 
 
@@ -69,15 +67,3 @@ def close_sockets(up: Pump, down: Pump) -> None:
         pump.release()
     up.source.close()
     down.source.close()
-
-
-def _unsent_bytes(sock: Endpoint) -> int:
-    """Bytes in the send queue that were never transmitted; 0 where nobody knows."""
-    if sys.platform != "linux":
-        return 0
-    siocoutqnsd = 0x894B  # linux/sockios.h; Python has no name for it
-    try:
-        answer = fcntl.ioctl(sock, siocoutqnsd, bytes(4))
-    except OSError:  # not TCP
-        return 0
-    return int.from_bytes(answer, sys.byteorder)

@@ -31,21 +31,20 @@ import math
 import os
 import select
 import sys
-from typing import TYPE_CHECKING
 
 import trio
 
 from wsproxy.model import CloseReason, Side
 from wsproxy.net.engine import Engine, EngineStatistics, OnEnd, RelayLimits, RelaySummary
 from wsproxy.net.engine_end import close_sockets, deliver_at_once, deliver_rest
-from wsproxy.net.engine_tunnel import Tunnel, Waiter, wait_resumed
-from wsproxy.net.filter import Filter, Inspection, are_finishing, attach
+from wsproxy.net.engine_tunnel import Tunnel, Waiter
+from wsproxy.net.engine_wheel import Wheel
+from wsproxy.net.filter import Inspection, are_finishing, attach
+from wsproxy.net.limited import make_pumps
 from wsproxy.net.pipes import PipePool, splice_works
+from wsproxy.net.progress import Stalls
 from wsproxy.net.pump import Pump, Room, Step
 from wsproxy.net.tls_socket import Endpoint
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["EpollEngine"]
 
@@ -72,7 +71,7 @@ _PIPES = 32
 
 _NOTHING = (b"", b"")
 _SOURCE, _SINK, _TURN, _ENDED, _PAUSE = Step.SOURCE, Step.SINK, Step.TURN, Step.ENDED, Step.PAUSE
-_SOURCE_BROKE, _SINK_BROKE = Step.SOURCE_BROKE, Step.SINK_BROKE
+_SOURCE_BROKE, _SINK_BROKE, _SPENT = Step.SOURCE_BROKE, Step.SINK_BROKE, Step.SPENT
 
 
 class EpollEngine:
@@ -91,6 +90,8 @@ class EpollEngine:
         # Indexed by descriptor: smaller and faster than a dict, and descriptors are dense.
         self._table: list[Tunnel | None] = []
         self._turns: dict[Pump, Tunnel] = {}
+        self._wheel = Wheel(self._wake)
+        self._stalls = Stalls()
         self._tunnels: set[Tunnel] = set()
         self._ended_up = 0
         self._ended_down = 0
@@ -107,6 +108,7 @@ class EpollEngine:
         try:
             async with trio.open_nursery() as self._nursery:
                 self._nursery.start_soon(self._watch_deadlines)
+                self._nursery.start_soon(self._wheel.run)
                 task_status.started()
                 await self._serve(self._epoll)
         finally:
@@ -222,18 +224,20 @@ class EpollEngine:
             self._turns[pump] = tunnel
         elif step is _SINK:
             self._watch_sink(pump)
-            self._pause(tunnel, pump)
+            self._wait_for_time(tunnel, pump)
         elif step is _ENDED:
             if tunnel.first_end is None:
                 tunnel.first_end = Side.CLIENT if pump is tunnel.up else Side.UPSTREAM
             if tunnel.up.ended and tunnel.down.ended:
                 self._finish(tunnel, tunnel.first_end, CloseReason.EOF)
         elif step is _PAUSE:
-            self._pause(tunnel, pump)
+            self._wait_for_time(tunnel, pump)
         elif step is _SOURCE_BROKE:
             self._break(tunnel, pump)
         elif step is _SINK_BROKE:
             self._break(tunnel, tunnel.down if pump is tunnel.up else tunnel.up)
+        elif step is _SPENT:
+            self.cut(tunnel, CloseReason.QUOTA)
 
     def _begin(
         self,
@@ -251,8 +255,8 @@ class EpollEngine:
             raise RuntimeError("the relay engine is not running")
         now = trio.current_time()
         held = early if inspection is None else _NOTHING
-        up = Pump(client, upstream, room=self._room, early=held[0], now=now)
-        down = Pump(upstream, client, room=self._room, early=held[1], now=now)
+        ways = limits.allowances
+        up, down = make_pumps(client, upstream, ways, room=self._room, early=held, now=now)
         tunnel = Tunnel(up, down, limits, on_end, self)
         if inspection is not None:
             attach(inspection, (up, down), early, functools.partial(self._wake, tunnel))
@@ -274,7 +278,7 @@ class EpollEngine:
             self._epoll.register(fd, _EVENTS | _OUT if writer.blocked else _EVENTS)
             self._table[fd] = tunnel
         # To move a deadline costs more than all the rest here, and is seldom needed.
-        if (look_at := tunnel.look_at()) < self._alarm.deadline:
+        if (look_at := tunnel.look_at(tunnel.up.moved_at)) < self._alarm.deadline:
             self._alarm.deadline = look_at
 
     def _wake(self, tunnel: Tunnel, pump: Pump) -> None:
@@ -283,18 +287,10 @@ class EpollEngine:
         if self._kick >= 0:
             os.eventfd_write(self._kick, 1)
 
-    def _pause(self, tunnel: Tunnel, pump: Pump) -> None:
-        """Have a pump stepped when its filter's time has come."""
-        paused = pump.filter
-        if paused is not None and paused.resume_at < math.inf and not paused.waking:
-            paused.waking = True
-            assert self._nursery is not None
-            self._nursery.start_soon(self._resume, tunnel, pump, paused)
-
-    async def _resume(self, tunnel: Tunnel, pump: Pump, paused: Filter) -> None:
-        await wait_resumed(tunnel, paused)
-        if tunnel.live and not pump.ended:
-            self._wake(tunnel, pump)
+    def _wait_for_time(self, tunnel: Tunnel, pump: Pump) -> None:
+        """Have a pump stepped when its time has come, if it has one."""
+        if (resume_at := pump.resume_at) < math.inf:
+            self._wheel.put(tunnel, pump, resume_at)
 
     def _watch_sink(self, pump: Pump) -> None:
         """Have the sink's free space announced, from the first time it is missed.
@@ -314,13 +310,13 @@ class EpollEngine:
         side = Side.CLIENT if pump is tunnel.up else Side.UPSTREAM
         self._finish(tunnel, side, CloseReason.RESET)
 
-    def cut(self, tunnel: Tunnel, reason: CloseReason) -> None:
+    def cut(self, tunnel: Tunnel, reason: CloseReason, side: Side = Side.PROXY) -> None:
         """End a live relay ourselves; what is pending is tried once."""
         now = trio.current_time()
         for pump in (tunnel.up, tunnel.down):
             if not pump.ended:
                 pump.step(now)
-        self._finish(tunnel, Side.PROXY, reason)
+        self._finish(tunnel, side, reason)
 
     def _finish(self, tunnel: Tunnel, closed_by: Side, reason: CloseReason) -> None:
         """Let go of a relay, at once or when its rest is delivered."""
@@ -374,6 +370,9 @@ class EpollEngine:
             # Closing alone is not enough where a child process has a copy of the descriptor.
             self._epoll.unregister(fd)
             self._table[fd] = None
+        if self._wheel:
+            self._wheel.drop(tunnel.up)
+            self._wheel.drop(tunnel.down)
 
     async def _watch_deadlines(self) -> None:
         while True:
@@ -384,15 +383,14 @@ class EpollEngine:
         """End the relays whose deadline has passed; returns when to look again."""
         now = trio.current_time()
         next_look = math.inf
+        self._stalls.look_again()
         for tunnel in list(self._tunnels):
             if not tunnel.live:
                 continue
-            if tunnel.idle_at() <= now:
-                self.cut(tunnel, CloseReason.IDLE)
-            elif tunnel.lifetime_at <= now:
-                self.cut(tunnel, CloseReason.LIFETIME)
+            if end := tunnel.due(now, self._stalls):
+                self.cut(tunnel, end[1], end[0])
             else:
-                next_look = min(next_look, tunnel.look_at())
+                next_look = min(next_look, tunnel.look_at(now))
         return next_look
 
 

@@ -6,7 +6,6 @@ a step says what it waits for, and the task waits for just that.
 
 from __future__ import annotations
 
-import math
 import socket
 
 import trio
@@ -15,6 +14,8 @@ from wsproxy.model import CloseReason, Side
 from wsproxy.net.engine import Engine, EngineStatistics, OnEnd, RelayLimits, RelaySummary
 from wsproxy.net.engine_end import close_sockets, deliver_rest
 from wsproxy.net.filter import Inspection, are_finishing, attach
+from wsproxy.net.limited import make_pumps
+from wsproxy.net.progress import LOOKS, Stalls
 from wsproxy.net.pump import Pump, Room, Step
 from wsproxy.net.tls_socket import Endpoint
 
@@ -53,13 +54,13 @@ class _Tunnel:
         self.end: tuple[Side, CloseReason] | None = None
         self.broken: Pump | None = None
 
-    def cut(self, reason: CloseReason) -> None:
+    def cut(self, reason: CloseReason, side: Side = Side.PROXY) -> None:
         """End it ourselves, unless it is over; what is pending is tried once."""
         if self.end is None:
             for pump in (self.up, self.down):
                 if not pump.ended:
                     pump.step(trio.current_time())
-            self.finish(Side.PROXY, reason)
+            self.finish(side, reason)
 
     def wake(self, pump: Pump) -> None:
         """Have a pump stepped that waits."""
@@ -123,8 +124,8 @@ class TrioEngine:
             raise RuntimeError("the relay engine is not running")
         now = trio.current_time()
         held = early if inspection is None else (b"", b"")
-        up = Pump(client, upstream, room=self._room, early=held[0], now=now)
-        down = Pump(upstream, client, room=self._room, early=held[1], now=now)
+        ways = limits.allowances
+        up, down = make_pumps(client, upstream, ways, room=self._room, early=held, now=now)
         tunnel = _Tunnel(up, down, limits, now)
         if inspection is not None:
             attach(inspection, (up, down), early, tunnel.wake)
@@ -218,11 +219,8 @@ async def _drive(tunnel: _Tunnel, pump: Pump) -> None:
 
 
 async def _wait(pump: Pump, step: Step) -> None:
-    if pump.filter is None:
-        until, finishing = math.inf, False
-    else:
-        until, finishing = pump.filter.resume_at, pump.filter.finishing
-    with trio.move_on_at(until):
+    finishing = pump.filter is not None and pump.filter.finishing
+    with trio.move_on_at(pump.resume_at):
         if step is Step.SOURCE or (step is Step.PAUSE and finishing):
             await trio.lowlevel.wait_readable(pump.source)
         elif step is Step.SINK:
@@ -237,6 +235,8 @@ def _settle(tunnel: _Tunnel, pump: Pump, step: Step) -> None:
         tunnel.first_end = tunnel.first_end or tunnel.side(pump)
         if tunnel.up.ended and tunnel.down.ended:
             tunnel.finish(tunnel.first_end, CloseReason.EOF)
+    elif step is Step.SPENT:
+        tunnel.cut(CloseReason.QUOTA)
     else:
         other = tunnel.down if pump is tunnel.up else tunnel.up
         _break(tunnel, pump if step is Step.SOURCE_BROKE else other)
@@ -249,6 +249,7 @@ def _break(tunnel: _Tunnel, pump: Pump) -> None:
 
 
 async def _watch(tunnel: _Tunnel) -> None:
+    stalls, stalled_s = Stalls(), tunnel.limits.stalled_timeout_s
     while True:
         for pump in (tunnel.up, tunnel.down):
             if are_finishing(tunnel.up, tunnel.down):
@@ -263,7 +264,11 @@ async def _watch(tunnel: _Tunnel) -> None:
             return tunnel.cut(CloseReason.IDLE)
         if tunnel.lifetime_at <= now:
             return tunnel.cut(CloseReason.LIFETIME)
-        await trio.sleep_until(min(idle_at, tunnel.lifetime_at, now + _LOOK_S))
+        stalls.look_again()
+        if side := stalls.side(tunnel.up, tunnel.down, timeout_s=stalled_s, now=now):
+            return tunnel.cut(CloseReason.STALLED, side)
+        look_at = now + min(_LOOK_S, stalled_s / LOOKS)
+        await trio.sleep_until(min(idle_at, tunnel.lifetime_at, look_at))
 
 
 _: type[Engine] = TrioEngine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -10,19 +9,16 @@ import trio
 
 from wsproxy.model import CloseReason, Side
 from wsproxy.net.engine import OnEnd, RelayLimits, RelaySummary
-from wsproxy.net.filter import Filter
+from wsproxy.net.progress import LOOKS, Stalls
 from wsproxy.net.pump import Pump
 
-__all__ = ["Tunnel", "Waiter", "wait_resumed"]
+__all__ = ["Tunnel", "Waiter"]
 
 _COARSE = 1 / 32
 """How late a deadline may be looked at, as a part of the time-out."""
 
 _LATE_MIN_S, _LATE_MAX_S = 0.02, 5.0
 """Bounds of that lateness."""
-
-_LOOK_AT_PAUSED_S = 1.0
-"""How late it is noticed that a paused relay has ended, or is to go on earlier."""
 
 
 class Cutter(Protocol):
@@ -46,6 +42,7 @@ class Tunnel:
         "lifetime_at",
         "live",
         "on_end",
+        "stalled_timeout_s",
         "up",
         "upstream_fd",
     )
@@ -61,6 +58,7 @@ class Tunnel:
         self.live = True
         self.idle_timeout_s = limits.idle_timeout_s
         self.lifetime_at = now + limits.lifetime_s
+        self.stalled_timeout_s = limits.stalled_timeout_s
         self.client_fd = up.source.fileno()
         self.upstream_fd = down.source.fileno()
         self.first_end: Side | None = None
@@ -77,12 +75,22 @@ class Tunnel:
         up, down = self.up.moved_at, self.down.moved_at
         return (up if up > down else down) + self.idle_timeout_s
 
-    def look_at(self) -> float:
+    def due(self, now: float, stalls: Stalls) -> tuple[Side, CloseReason] | None:
+        """Which of its deadlines has passed: who is to blame, and its name."""
+        if self.idle_at() <= now:
+            return Side.PROXY, CloseReason.IDLE
+        if self.lifetime_at <= now:
+            return Side.PROXY, CloseReason.LIFETIME
+        side = stalls.side(self.up, self.down, timeout_s=self.stalled_timeout_s, now=now)
+        return None if side is None else (side, CloseReason.STALLED)
+
+    def look_at(self, now: float) -> float:
         """When to look whether a deadline has passed, so that one look serves many."""
         idle = self.idle_timeout_s
         return min(
             self.idle_at() + min(max(idle * _COARSE, _LATE_MIN_S), _LATE_MAX_S),
             self.lifetime_at + _LATE_MIN_S,
+            now + self.stalled_timeout_s / LOOKS,
         )
 
 
@@ -111,11 +119,3 @@ class Waiter:
         assert self.tunnel is not None
         self._abandon(self.tunnel)
         return trio.lowlevel.Abort.SUCCEEDED
-
-
-async def wait_resumed(tunnel: Tunnel, paused: Filter) -> None:
-    """Return when `paused` has to be stepped, or its relay is over; it is `waking` until then."""
-    # Its time may move meanwhile, and nothing tells.
-    while tunnel.live and (now := trio.current_time()) < paused.resume_at < math.inf:  # noqa: ASYNC110 (see above)
-        await trio.sleep(min(paused.resume_at - now, _LOOK_AT_PAUSED_S))
-    paused.waking = False

@@ -75,7 +75,6 @@ class Filter:
         finishing: see `finish`.
         resume_at: when a paused pump goes on, or a finishing one is out of time, so
             that it has to be stepped; `math.inf` for all others.
-        waking: for the engine: somebody will step it at `resume_at`.
         other: the other direction's, where there is one.
         behind: octets went on that the inspector has not seen; see `wsproxy.net.pump.Room`.
     """
@@ -90,14 +89,12 @@ class Filter:
         "inspector",
         "other",
         "resume_at",
-        "waking",
     )
 
     def __init__(self, pump: Pump, early: bytes, wake: Callable[[Pump], None]) -> None:
         self.inspector: Inspector | None = None
         self.other: Filter | None = None
         self.resume_at = math.inf
-        self.waking = False
         self.behind = False
         self._pump = pump
         self._early = early

@@ -18,12 +18,15 @@ import trio
 
 from wsproxy.errors import (
     ClientGone,
+    ClientStalled,
     ClientTimeout,
     UpstreamClosed,
+    UpstreamStalled,
     UpstreamTimeout,
     WsproxyError,
 )
 from wsproxy.model import ProxyRequest
+from wsproxy.net.progress import LOOKS, Progress
 from wsproxy.net.streams import TcpStream
 from wsproxy.net.tls_socket import TlsSocket
 from wsproxy.protocol.http1 import ClientConnection, Need, ServerConnection
@@ -108,20 +111,19 @@ class Channel(Generic[_Http]):
 
         Args:
             data: from the connection's `send_…`.
-            timeout_s: for the whole of it.
+            timeout_s: in which the peer takes nothing; noticed a little late, by a half of
+                it at most.
 
         Raises:
             ClientGone: or `UpstreamClosed`: the connection broke.
-            ClientTimeout: or `UpstreamTimeout`: it takes too long.
+            ClientStalled: or `UpstreamStalled`: it takes nothing.
         """
         if not data:
             return  # an empty send would take a pending reset away from the next read
         try:
             sent = self.stream.send_nowait(data)
-            if sent == len(data):
-                return
-            with deadline(timeout_s, self._slow_reader):
-                await self.stream.send_all(memoryview(data)[sent:])
+            if sent < len(data):
+                await self._send_rest(memoryview(data)[sent:], timeout_s)
         except trio.BrokenResourceError as error:
             cause = error.__cause__
             # The kernel tells of a reset once: told to a send, the next read would see an
@@ -129,8 +131,19 @@ class Channel(Generic[_Http]):
             self.was_reset = isinstance(cause, OSError) and cause.errno == errno.ECONNRESET
             raise self.gone(self.detail) from error
 
-    def _slow_reader(self) -> WsproxyError:
-        return self.slow(self.slow_detail)
+    async def _send_rest(self, rest: memoryview, timeout_s: float) -> None:
+        sock, accepted = self.stream.sock, 0
+        progress = Progress.first(sock, trio.current_time())
+        while rest:
+            with trio.move_on_after(timeout_s / LOOKS) as scope:
+                await self.stream.wait_send_all_might_not_block()
+            if not scope.cancelled_caught:
+                sent = self.stream.send_nowait(rest)
+                accepted, rest = accepted + sent, rest[sent:]
+            now = trio.current_time()
+            progress = progress.look(sock, accepted=accepted, now=now)
+            if now - progress.since >= timeout_s:
+                raise self.slow(self.slow_detail)
 
     def take_rest(self) -> bytes:
         """The octets behind the last message, read or not: no event will tell of them."""
@@ -152,7 +165,7 @@ class ClientChannel(Channel[ServerConnection]):
     __slots__ = ()
     gone = ClientGone
     detail = "the client's connection broke"
-    slow = ClientTimeout
+    slow = ClientStalled
     slow_detail = "the client does not take the answer"
 
     def __init__(self, stream: TcpStream) -> None:
@@ -208,7 +221,7 @@ class UpstreamChannel(Channel[ClientConnection]):
     __slots__ = ()
     gone = UpstreamClosed
     detail = "upstream closed the connection"
-    slow = UpstreamTimeout
+    slow = UpstreamStalled
     slow_detail = "the origin does not take the request"
 
     def __init__(self, stream: TcpStream) -> None:

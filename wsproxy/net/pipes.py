@@ -47,8 +47,8 @@ class Pipe:
             # Over the user's soft limit the kernel says EPERM; the default size works, slower.
             pass
 
-    def fill(self, source: int) -> int:
-        """Splice from `source` into the empty pipe.
+    def fill(self, source: int, most: int = SPLICE_BYTES) -> int:
+        """Splice from `source` into the empty pipe, up to `most` bytes.
 
         Returns:
             The number of bytes, now `level`; 0 at end of stream.
@@ -57,7 +57,7 @@ class Pipe:
             BlockingIOError: nothing to read now.
             OSError: the source's connection broke.
         """
-        self.level = os.splice(source, self.tail, SPLICE_BYTES, flags=os.SPLICE_F_NONBLOCK)
+        self.level = os.splice(source, self.tail, most, flags=os.SPLICE_F_NONBLOCK)
         return self.level
 
     def pour(self, sink: int) -> int:

@@ -21,6 +21,7 @@ A pump whose octets somebody looks into has a `Filter` between source and sink
 from __future__ import annotations
 
 import enum
+import math
 import socket
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,9 @@ class Step(enum.Enum):
     ENDED = enum.auto()
     """Nothing: end of stream, all delivered, and the sink told."""
     PAUSE = enum.auto()
-    """Its filter's `resume_at`, or an event of its source."""
+    """Its `resume_at`, or an event of its source."""
+    SPENT = enum.auto()
+    """Nothing: it may not move an octet more."""
     SOURCE_BROKE = enum.auto()
     """Nothing: the source's connection broke."""
     SINK_BROKE = enum.auto()
@@ -158,6 +161,11 @@ class Pump:
         self._held: memoryview | None = memoryview(early) if early else None
         self._pipe: Pipe | None = None
         self._full_reads = 0
+
+    @property
+    def resume_at(self) -> float:
+        """When it is to be stepped, event or none; `math.inf` for most."""
+        return math.inf if self.filter is None else self.filter.resume_at
 
     @property
     def truncated(self) -> bool:
@@ -309,11 +317,16 @@ class Pump:
         return _ENDED
 
     def _borrow(self) -> bool:
-        # Octets of a TLS endpoint have to come through here.
-        plain = isinstance(self.source, socket.socket) and isinstance(self.sink, socket.socket)
-        if self.room.pipes is not None and plain:
+        if self.room.pipes is not None and self._is_plain():
             self._pipe = self.room.pipes.borrow()
         return self._pipe is not None
+
+    def _is_plain(self) -> bool:
+        # Octets of a TLS endpoint have to come through here.
+        return isinstance(self.source, socket.socket) and isinstance(self.sink, socket.socket)
+
+    def _fill(self, pipe: Pipe) -> int:
+        return pipe.fill(self.source.fileno())
 
     def _splice(self, now: float) -> Step:
         pipe = self._pipe
@@ -321,7 +334,7 @@ class Pump:
         if pipe.level and (blocked := self._pour(pipe, now)):
             return blocked
         try:
-            size = pipe.fill(self.source.fileno())
+            size = self._fill(pipe)
         except BlockingIOError:
             self.release()
             return _SOURCE

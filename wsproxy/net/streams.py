@@ -138,7 +138,7 @@ class TcpStream(trio.abc.HalfCloseableStream):
                     raise trio.BrokenResourceError(str(error)) from error
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    def send_nowait(self, data: bytes) -> int:
+    def send_nowait(self, data: bytes | memoryview) -> int:
         """How many octets of `data` the kernel takes at once; may be none.
 
         Raises:

@@ -107,8 +107,8 @@ class MessageReader:
         return self._idle
 
     @property
-    def between_frames(self) -> bool:
-        """Whether a frame may be put into the stream here; a message may be half read (RFC 6455 §5.4)."""
+    def may_be_closed(self) -> bool:
+        """Whether a Close may stand behind what was read: no frame is half read, and none has said Close."""
         return self._frame is None and not self._header and not self._over
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trio
+
 from wsproxy.model import ProxyRequest
 from wsproxy.net.streams import TcpStream
 from wsproxy.observe.exchange import Exchange
@@ -35,7 +37,7 @@ async def connect(
     client = session.client
     route = await session.runtime.gate.admit(request, exchange, remembered=session.remembered)
     session.confirm(exchange)
-    session.runtime.quotas.enter(exchange)
+    session.runtime.quotas.enter(exchange, trio.current_time())
     session.drop_upstream()
     begun = session.begun.take_attempt(route.addresses)
     sock, _address, _parent = await route.connect(exchange, begun=begun)

@@ -71,7 +71,7 @@ def _open(sock: socket.socket, peer: Peer, live: Live, begun: Begun) -> OpenTunn
     except WsproxyError:
         return None
     try:
-        runtime.quotas.enter(exchange)
+        runtime.quotas.enter(exchange, now)
         runtime.quotas.take(peer.address, now)
     except WsproxyError:
         runtime.quotas.leave(exchange)

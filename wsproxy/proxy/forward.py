@@ -19,6 +19,7 @@ from wsproxy.errors import (
     LoopDetected,
     UpstreamClosed,
     UpstreamProtocolError,
+    UpstreamStalled,
     UpstreamTimeout,
     WsproxyError,
 )
@@ -36,6 +37,7 @@ from wsproxy.protocol.fields import (
 )
 from wsproxy.protocol.http1 import Fields
 from wsproxy.protocol.response import Response, announced_framing
+from wsproxy.proxy.content import ContentWriter
 from wsproxy.proxy.own import answer_for_origin
 from wsproxy.proxy.session import Session
 
@@ -145,7 +147,7 @@ class _Upload:
     """The request's body on its way to the origin.
 
     `error` is set when the client failed: the whole exchange is over then.
-    When it is the origin that takes no more, the upload just ends, and the
+    When it is the origin that takes no more, the upload just ends (`refused`), and the
     response decides what becomes of the exchange.
     """
 
@@ -161,17 +163,25 @@ class _Upload:
         self._exchange = exchange
         self.upstream = upstream
         self.error: WsproxyError | None = None
+        self.refused: WsproxyError | None = None
         self.withheld = request.expects_continue
         self._over = False
         self.response_deadline: trio.CancelScope | None = None
+        ways = session.allowances
+        self._content = ContentWriter(
+            upstream, ways and ways[0], moved=self._count, waits=self.grant_time
+        )
+
+    def _count(self, size: int) -> None:
+        self._exchange.bytes_up += size
 
     async def run(self) -> None:
         """Sends the body to its end, or to the end of somebody's patience."""
         try:
             while not await self._step():
                 self.grant_time()
-        except (UpstreamClosed, UpstreamTimeout):
-            pass
+        except (UpstreamClosed, UpstreamTimeout) as error:
+            self.refused = error
         except WsproxyError as error:
             self.error = error
         self._over = True
@@ -193,8 +203,7 @@ class _Upload:
         self.withheld = False
         http = self.upstream.http
         if isinstance(event, h11.Data):
-            await self.upstream.send(http.send_data(event.data), timeout_s=timeouts.body_s)
-            self._exchange.bytes_up += len(event.data)
+            await self._content.send(event.data, timeout_s=timeouts.body_s)
             await trio.lowlevel.checkpoint()
             return False
         trailers: Fields = []
@@ -203,16 +212,19 @@ class _Upload:
         await self.upstream.send(http.end_request(trailers), timeout_s=timeouts.body_s)
         return True
 
-    def grant_time(self) -> None:
+    def grant_time(self, more_s: float = 0.0) -> None:
         """Moves the deadline of the origin's answer.
 
         Its time counts from the last octet it gets.  While the client owes the
         next one, it is the client's time that runs, and must end first.
+
+        Args:
+            more_s: seconds that neither is to blame for.
         """
         if self.response_deadline is not None:
             timeouts = self._session.runtime.timeouts
             owed_s = 0.0 if self._over or self.withheld else timeouts.body_s
-            patience_s = timeouts.response_head_s + owed_s
+            patience_s = timeouts.response_head_s + owed_s + more_s
             self.response_deadline.deadline = trio.current_time() + patience_s
 
 
@@ -237,6 +249,8 @@ async def _both_ways(
             nursery.cancel_scope.cancel()
     if upload.error is not None:
         raise upload.error
+    if isinstance(failure, UpstreamTimeout) and isinstance(upload.refused, UpstreamStalled):
+        raise upload.refused
     if failure is not None:
         raise failure
 
@@ -346,24 +360,28 @@ async def relay_response(
     exchange.status = response.status
     exchange.first_byte_ms = milliseconds(exchange.began_at, trio.current_time())
     head = client.http.send_response(response.status, response.reason, fields)
-    await client.send(head, timeout_s=timeouts.body_s)
+    await client.send(head, timeout_s=timeouts.stalled_s)
+
+    def count(size: int) -> None:
+        exchange.bytes_down += size
+
+    ways = session.allowances
+    content = ContentWriter(client, ways and ways[1], moved=count)
     while True:
         event = await upstream.next_event(
             timeout_s=timeouts.body_s, slow="the origin stopped in the middle of its answer"
         )
-        trailers: Fields = []
         if isinstance(event, h11.Data):
-            data = client.http.send_data(event.data)
-        else:
-            assert isinstance(event, h11.EndOfMessage)
-            if request.version == "1.1" and response.body.kind is BodyKind.CHUNKED:
-                trailers = safe_trailers(event.headers.raw_items(), response.headers)
-            data = client.http.end_response(trailers)
-        await client.send(data, timeout_s=timeouts.body_s)
-        if isinstance(event, h11.EndOfMessage):
-            return
-        exchange.bytes_down += len(event.data)
-        await trio.lowlevel.checkpoint()
+            await content.send(event.data, timeout_s=timeouts.stalled_s)
+            await trio.lowlevel.checkpoint()
+            continue
+        assert isinstance(event, h11.EndOfMessage)
+        trailers: Fields = []
+        if request.version == "1.1" and response.body.kind is BodyKind.CHUNKED:
+            trailers = safe_trailers(event.headers.raw_items(), response.headers)
+        data = client.http.end_response(trailers)
+        await client.send(data, timeout_s=timeouts.stalled_s)
+        return
 
 
 def _keeps_pair(session: Session, response: Response) -> bool:

@@ -38,7 +38,6 @@ class Guard:
         held_bytes: what is held of one message at most, frame headers included.
 
     Attributes:
-        side: who sends in this direction.
         last_word: the Close that this direction ends with when it is stopped late.
     """
 
@@ -54,14 +53,15 @@ class Guard:
         held_bytes: int,
     ) -> None:
         self._websocket = websocket
-        self.side = side
+        self._side = side
         self._reader = reader
         self._direction = direction
         self._held_bytes = held_bytes
         self._pending = b""
-        """Read, but not looked at: part of a header, or what stands behind a delayed message."""
+        """Read, but not looked at: part of a header, or what stands behind a pause."""
+        self._pauses = False
         self._delayed = b""
-        """A message that was judged and goes on when its pause is over."""
+        """A message that was judged and goes on when the pause is over, unless it has passed."""
         self._left = 0
         """Octets of the current frame yet to come; 0 between two frames."""
         self._opcode = 0
@@ -89,20 +89,18 @@ class Guard:
     def end(self, now: float) -> bytes:
         """What is held of an unfinished message is not passed on."""
         if self._stopped:
-            self._websocket.ended(self.side, now)
+            self._websocket.ended(self._side, now)
         return b""
 
     def pass_on(self, data: bytes, now: float) -> bytes:
         """Takes octets of the source; returns what may go on."""
-        out: list[bytes] = []
-        if self._delayed:
-            out.append(self._delayed)
-            self._delayed = b""
+        out: list[bytes] = [self._delayed]
+        self._pauses, self._delayed = False, b""
         if self._pending:
             data, self._pending = self._pending + data, b""
         at, end = 0, len(data)
         while at < end and not self._stopped and not self._over:
-            if self._delayed:
+            if self._pauses:
                 self._pending = data[at:]
                 break
             if self._left:
@@ -137,7 +135,7 @@ class Guard:
         opcode, self._final = header.opcode, header.fin
         self._opcode, self._header_read = opcode, False
         if opcode in _DATA:
-            self._holding = self._websocket.may_apply(self.side, opcode)
+            self._holding = self._websocket.may_apply(self._side, opcode)
         control = opcode >= _CONTROL
         self._gathers = control or self._holding
         held = len(self._held) + header.size + header.length
@@ -160,7 +158,7 @@ class Guard:
             if type(event) is Message:
                 message = event
             else:
-                self._websocket.note(self.side, event, now)
+                self._websocket.note(self._side, event, now)
         frames = self._gather(piece, out)
         if message is not None and not self._left:
             self._judge(message, frames, out, now)
@@ -188,20 +186,23 @@ class Guard:
             return
         if message.opcode == Opcode.CLOSE and not self._pass_unfinished(out, now):
             return
-        verdict, payload = self._websocket.judge(self.side, message, now)
+        verdict, payload = self._websocket.judge(self._side, message, now)
         action = "allow" if verdict is None else verdict.action
         if action == "close" and verdict is not None:
             self._deliver(out)
             self._websocket.close(_POLICY_VIOLATION, verdict.reason, now)
             return
         if action == "redact":
-            key = secrets.token_bytes(4) if self.side is Side.CLIENT else b""
+            key = secrets.token_bytes(4) if self._side is Side.CLIENT else b""
             frames = encode_frame(message.opcode, payload, key=key)
         elif action == "drop":
             frames = b""
-        if verdict is not None and verdict.delay_s and frames:
-            self._delayed = frames
-            self._direction.pause(now + verdict.delay_s)
+        delay_s = self._websocket.wait_s(self._side, message.opcode, now)
+        if verdict is not None and frames:
+            delay_s = max(delay_s, verdict.delay_s)
+        if delay_s:
+            self._pauses, self._delayed = True, frames
+            self._direction.pause(now + delay_s)
         else:
             out.append(frames)
         if message.opcode == Opcode.CLOSE:
@@ -218,7 +219,7 @@ class Guard:
         unfinished = self._reader.unfinished
         if not held or unfinished is None:
             return True
-        verdict = self._websocket.verdict_on(self.side, unfinished, now)
+        verdict = self._websocket.verdict_on(self._side, unfinished, now)
         if verdict is not None and verdict.action == "close":
             self._deliver(out)
             self._websocket.close(_POLICY_VIOLATION, verdict.reason, now)
@@ -229,7 +230,7 @@ class Guard:
 
     def _fail(self, trouble: Trouble, out: list[bytes], now: float) -> None:
         self._deliver(out)
-        self._websocket.violated(self.side, trouble, now)
+        self._websocket.violated(self._side, trouble, now)
 
     def _deliver(self, out: list[bytes]) -> None:
         """Passes on what was found good before a Close is put behind it."""

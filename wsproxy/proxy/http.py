@@ -19,13 +19,16 @@ from wsproxy.errors import (
     AuthRequired,
     ClientGone,
     ClientProtocolError,
+    ClientStalled,
     ClientTimeout,
     ConnectTimeout,
     Denied,
     LimitReached,
+    QuotaSpent,
     ResolveTimeout,
     UpstreamClosed,
     UpstreamProtocolError,
+    UpstreamStalled,
     UpstreamTimeout,
     WsproxyError,
     face,
@@ -312,6 +315,12 @@ def _blame(error: Exception) -> tuple[Side, CloseReason]:
             return Side.CLIENT, CloseReason.RESET
         case ClientProtocolError():
             return Side.CLIENT, CloseReason.PROTOCOL
+        case ClientStalled():
+            return Side.CLIENT, CloseReason.STALLED
+        case UpstreamStalled():
+            return Side.UPSTREAM, CloseReason.STALLED
+        case QuotaSpent():
+            return Side.PROXY, CloseReason.QUOTA
         case UpstreamProtocolError():
             return Side.UPSTREAM, CloseReason.PROTOCOL
         case UpstreamClosed():

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import trio
 
 from wsproxy.model import CloseReason, ProxyRequest, Side
-from wsproxy.net.engine import Relay, RelaySummary
+from wsproxy.net.engine import Relay, RelayLimits, RelaySummary
 from wsproxy.net.filter import Filter
 from wsproxy.net.tls_socket import Endpoint
 from wsproxy.observe.conversation import Summary
 from wsproxy.observe.exchange import Exchange
-from wsproxy.proxy.runtime import Live
+from wsproxy.proxy.runtime import Live, Runtime
 from wsproxy.proxy.sniff import Tunnel
 
 __all__ = ["Inspection", "OpenTunnel", "begin_tunnel", "inspection_of"]
@@ -31,8 +33,12 @@ class Inspection(Protocol):
     def attach(self, up: Filter, down: Filter) -> None:
         """See `wsproxy.net.filter.Inspection`."""
 
-    def revoke(self, now: float) -> bool:
-        """Ends it in the words of what is spoken in it; False when it has to be cut."""
+    def farewell(self, why: CloseReason, reason: str, now: float) -> bool:
+        """Ends it in the words of what it carries, as far as they are understood.
+
+        Returns:
+            Whether it ends by itself now; else the relay has to be cut.
+        """
 
     def over(self, summary: RelaySummary, now: float) -> Summary | None:
         """Takes how the relay went; returns what the access record says of a WebSocket."""
@@ -68,7 +74,8 @@ def inspection_of(request: ProxyRequest, exchange: Exchange, live: Live) -> Insp
     if plan is None:
         return None
     exchange.inspection = plan.mode
-    return Tunnel(exchange, request.target, live)
+    pace = live.runtime.quotas.shares.messages(exchange, trio.current_time())
+    return Tunnel(exchange, request.target, live, pace=pace)
 
 
 def begin_tunnel(tunnel: OpenTunnel, live: Live) -> None:
@@ -84,7 +91,7 @@ def begin_tunnel(tunnel: OpenTunnel, live: Live) -> None:
         running.relay = runtime.engine.start(
             tunnel.client,
             tunnel.upstream,
-            runtime.relay_limits,
+            _limits(tunnel, runtime),
             running.end,
             early_up=tunnel.early_up,
             early_down=tunnel.early_down,
@@ -97,6 +104,19 @@ def begin_tunnel(tunnel: OpenTunnel, live: Live) -> None:
     runtime.standing.enter(exchange, running)
     if tunnel.outer is not None:
         runtime.standing.enter(tunnel.outer, running)
+
+
+def _limits(tunnel: OpenTunnel, runtime: Runtime) -> RelayLimits:
+    shares = runtime.quotas.shares
+    allowances = shares.allowances(tunnel.exchange, trio.current_time(), shares.connection())
+    if allowances is None:
+        return runtime.relay_limits
+    if tunnel.inspection is not None:
+        for allowance in allowances:
+            allowance.farewell = functools.partial(
+                tunnel.inspection.farewell, CloseReason.QUOTA, "quota"
+            )
+    return replace(runtime.relay_limits, allowances=allowances)
 
 
 class _Running:
@@ -117,8 +137,9 @@ class _Running:
         relay, inspection = self.relay, self._inspection
         if relay is None:
             return
-        if inspection is None or not inspection.revoke(trio.current_time()):
-            relay.cut(CloseReason.REVOKED)
+        now, why = trio.current_time(), CloseReason.REVOKED
+        if inspection is None or not inspection.farewell(why, "no longer allowed", now):
+            relay.cut(why)
 
     def end(self, summary: RelaySummary) -> None:
         """Takes how the relay went."""

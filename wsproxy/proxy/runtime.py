@@ -29,6 +29,7 @@ class Timeouts:
     body_s: float
     keep_alive_s: float
     response_head_s: float
+    stalled_s: float
 
 
 class Drain:
@@ -95,7 +96,7 @@ class Runtime:
     def succeed(self, earlier: Runtime) -> Runtime:
         """This one with all that outlives a configuration: what goes on, and the counts of it."""
         earlier.occupancy.adopt(self.occupancy)
-        earlier.quotas.adopt(self.quotas)
+        earlier.quotas.adopt(self.quotas.allotment)
         return replace(
             self,
             engine=earlier.engine,

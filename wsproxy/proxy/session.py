@@ -19,6 +19,7 @@ import trio
 
 from wsproxy.errors import ConnectFailed, UpstreamProtocolError, WsproxyError
 from wsproxy.model import Address, CloseReason, Headers, Peer, ProxyRequest, Side, Target
+from wsproxy.net.allowance import Allowances
 from wsproxy.net.http1 import ClientChannel, UpstreamChannel
 from wsproxy.net.parents import Parent
 from wsproxy.net.streams import TcpStream
@@ -31,6 +32,7 @@ from wsproxy.proxy.gate import Remembered
 from wsproxy.proxy.pages import Page, reason_phrase
 from wsproxy.proxy.route import ANY_SOURCE, Attempt, Route, Way
 from wsproxy.proxy.runtime import Live
+from wsproxy.proxy.shares import Pair
 
 __all__ = ["Begun", "Session", "Upstream"]
 
@@ -200,9 +202,12 @@ class Session:
         waited_s: how much of the first head's time was gone at its first octet.
         ending: who ended it and why, so far as it has ended.
         remembered: what is remembered of the client's authentication.
+        allowances: what the content of the request that was admitted last may move.
     """
 
     __slots__ = (
+        "_share",
+        "allowances",
         "begun",
         "client",
         "ending",
@@ -236,6 +241,8 @@ class Session:
         self.waited_s = 0.0
         self.ending = Side.CLIENT, CloseReason.EOF
         self.remembered = Remembered()
+        self.allowances: Allowances | None = None
+        self._share: Pair | None = None
 
     def new_exchange(self, began_at: float) -> Exchange:
         """The notebook of the next request; inside a tunnel it is known who asks."""
@@ -254,10 +261,20 @@ class Session:
                 request, exchange, connected=connected, remembered=self.remembered
             )
             self.confirm(exchange)
-            self.runtime.quotas.enter(exchange)
-            return route
-        gate.decide(request, exchange)
-        return inside.route
+            self.runtime.quotas.enter(exchange, trio.current_time())
+        else:
+            gate.decide(request, exchange)
+            self.runtime.quotas.shares.check(exchange, trio.current_time())
+            route = inside.route
+        self._allot(exchange)
+        return route
+
+    def _allot(self, exchange: Exchange) -> None:
+        """Finds out how fast an admitted request may be."""
+        shares = self.runtime.quotas.shares
+        if self._share is None:
+            self._share = shares.connection()
+        self.allowances = shares.allowances(exchange, trio.current_time(), self._share)
 
     def confirm(self, exchange: Exchange) -> None:
         """Has what was admitted confirmed, if another gate has come into place meanwhile.

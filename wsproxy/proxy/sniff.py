@@ -19,6 +19,7 @@ from wsproxy.net.engine import RelaySummary
 from wsproxy.net.filter import Filter, Inspector
 from wsproxy.observe.conversation import Summary
 from wsproxy.observe.exchange import Exchange
+from wsproxy.policy.rates import Bucket
 from wsproxy.protocol.handshake import asks_for_websocket, check_handshake
 from wsproxy.protocol.head import (
     HEAD_END,
@@ -56,12 +57,16 @@ class Tunnel:
         exchange: of the CONNECT.
         target: of the CONNECT.
         live: what is configured when a handshake comes.
+        pace: what messages of the client draw on; None: they come as they come.
     """
 
-    def __init__(self, exchange: Exchange, target: Target, live: Live) -> None:
+    def __init__(
+        self, exchange: Exchange, target: Target, live: Live, *, pace: Bucket | None = None
+    ) -> None:
         self._exchange = exchange
         self._target = target
         self._live = live
+        self._pace = pace
         self._plan: Plan | None = live.runtime.plans.of(exchange.rule)
         self._websocket: WebSocket | None = None
         self._request: ProxyRequest | None = None
@@ -178,7 +183,7 @@ class Tunnel:
         self._down.inject(head)
         if agreed is not None:
             recording = self._live.runtime.plans.recording
-            self._websocket = WebSocket(plan, recording, agreed, now)
+            self._websocket = WebSocket(plan, recording, agreed, now, self._pace)
             self._websocket.attach(self._up, self._down)
             self._pass_waiting(waiting, now)
         elif response.is_interim:
@@ -210,9 +215,9 @@ class Tunnel:
         elif not waiting.has_ended:
             self._up.inject(inspector.pass_on(octets, now))
 
-    def revoke(self, now: float) -> bool:
-        """Ends a WebSocket in its own words; see `Inspection`."""
-        return self._websocket is not None and self._websocket.revoke(now)
+    def farewell(self, why: CloseReason, reason: str, now: float) -> bool:
+        """Says Close to both sides, if it became a WebSocket."""
+        return self._websocket is not None and self._websocket.farewell(why, reason, now)
 
     def over(self, summary: RelaySummary, now: float) -> Summary | None:
         """Writes the last record of a WebSocket, if it became one."""

@@ -81,7 +81,9 @@ async def _switch(
     early_up, early_down = client.take_rest(), upstream.take_rest()
     inspection = None
     if plan is not None and agreed is not None:
-        inspection = WebSocket(plan, session.runtime.plans.recording, agreed, trio.current_time())
+        now = trio.current_time()
+        pace = session.runtime.quotas.shares.messages(exchange, now)
+        inspection = WebSocket(plan, session.runtime.plans.recording, agreed, now, pace)
     return OpenTunnel(
         client=client.stream.detach(),
         upstream=upstream.stream.detach(),

@@ -23,6 +23,7 @@ from wsproxy.net.engine import RelaySummary
 from wsproxy.net.filter import Filter
 from wsproxy.observe.conversation import Conversation, Opening, Summary
 from wsproxy.policy.messages import HARMLESS, MessageAsk, MessageVerdict
+from wsproxy.policy.rates import Bucket
 from wsproxy.protocol.deflate import Agreement, Inflater
 from wsproxy.protocol.frames import encode_close
 from wsproxy.protocol.labels import Labeller
@@ -36,8 +37,8 @@ _LINGER_S = 2.0
 """For a peer to end its side after our Close, before the connection is cut."""
 _ANSWER_S = 5.0
 """For the side that got a Close in the other's name to answer it."""
-_REVOKED_S = 0.9
-"""The same, where the peer is not wanted any more."""
+_FAREWELL_S = 0.9
+"""The same, where the peer is not wanted any more: access ends within a second."""
 _MAX_DATA_OPCODE = 2
 _POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
 
@@ -64,14 +65,23 @@ class WebSocket:
         recording: where records go.
         agreed: the handshake.
         now: monotonic time of the 101.
+        pace: what text and binary messages of the client draw on; None: they come as they come.
 
     Attributes:
         ending: how we ended it, if we did: who is to blame and why.
         only_records: no rule and no label hangs on what is said.
     """
 
-    def __init__(self, plan: Plan, recording: Recording, agreed: Agreed, now: float) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        recording: Recording,
+        agreed: Agreed,
+        now: float,
+        pace: Bucket | None = None,
+    ) -> None:
         self._plan = plan
+        self._pace = pace
         self._recording = recording
         self._labeller = agreed.labeller
         self._subprotocol = agreed.opening.subprotocol
@@ -91,7 +101,7 @@ class WebSocket:
         self.ending: tuple[Side, CloseReason] | None = None
         self.only_records = self._state is None and self._labeller.is_done
         self._guards: dict[Side, Guard] = {}
-        self._taps: tuple[Tap, ...] = ()
+        self._taps: dict[Side, Tap] = {}
         self._directions: tuple[Filter, ...] = ()
 
     def attach(self, up: Filter, down: Filter) -> None:
@@ -105,8 +115,10 @@ class WebSocket:
                 guard = Guard(self, side, reader, direction=direction, held_bytes=held_bytes)
                 self._guards[side] = direction.inspector = guard
             else:
-                direction.inspector = tap = Tap(self, side, reader, direction)
-                self._taps += (tap,)
+                tap = Tap(self, side, reader, direction)
+                if side is Side.CLIENT and self._pace is not None:
+                    tap = PacedTap(self, reader, direction, self._pace)
+                self._taps[side] = direction.inspector = tap
 
     def _reader(self, side: Side) -> MessageReader:
         compression, client = self._agreement.compression, side is Side.CLIENT
@@ -221,22 +233,27 @@ class WebSocket:
         for side, guard in self._guards.items():
             guard.stop(self._close_for(side, code, reason), by=now + _LINGER_S)
 
-    def revoke(self, now: float) -> bool:
-        """Ends both directions with a Close, for it is not allowed any more.
+    def wait_s(self, side: Side, opcode: int, now: float) -> float:
+        """Seconds by which a message has to be held back, since its user has said too much."""
+        if self._pace is None or side is not Side.CLIENT or opcode > _MAX_DATA_OPCODE:
+            return 0.0
+        return self._pace.take(now, borrow=True)
+
+    def farewell(self, why: CloseReason, reason: str, now: float) -> bool:
+        """Ends both directions at once, with a Close wherever no frame is in the way.
 
         Returns:
-            False when nothing can be said any more: the relay has to be cut.
+            Whether both directions end by themselves now; else the relay has to be cut.
         """
-        if any(direction.inspector is None for direction in self._directions):
-            return False
-        reason = "no longer allowed"
-        self.ending = self.ending or (Side.PROXY, CloseReason.REVOKED)
-        self.conversation.close_sent(Side.PROXY, _POLICY_VIOLATION, reason)
-        stopped: list[Guard | Tap] = [*self._guards.values(), *self._taps]
-        for one in stopped:
-            close = self._close_for(one.side, _POLICY_VIOLATION, reason)
-            one.stop(close, by=now + _REVOKED_S)
-        return True
+        if self.ending is None:
+            self.ending = Side.PROXY, why
+            code, by = _POLICY_VIOLATION, now + _FAREWELL_S
+            self.conversation.close_sent(Side.PROXY, code, reason)
+            for side, guard in self._guards.items():
+                guard.stop(self._close_for(side, code, reason), by=by, at_once=True)
+            for side, tap in self._taps.items():
+                tap.stop(self._close_for(side, code, reason), by=by)
+        return all(direction.inspector is not None for direction in self._directions)
 
     def violated(self, side: Side, trouble: Trouble, now: float) -> None:
         """Ends a WebSocket one side of which broke the protocol."""
@@ -267,7 +284,7 @@ class WebSocket:
         """
         # They refer to each other: what a guard holds would stay until a collection finds it.
         self._guards.clear()
-        self._taps = ()
+        self._taps.clear()
         for direction in self._directions:
             direction.look_no_more()
         closed_by, reason = self.ending or (summary.closed_by, summary.reason)
@@ -297,7 +314,7 @@ class Tap:
     ) -> None:
         self._websocket = websocket
         self._note = websocket.note
-        self.side = side
+        self._side = side
         self._reader = reader
         self._feed = reader.feed
         self._short = short = websocket.conversation.short(side)
@@ -310,15 +327,9 @@ class Tap:
             self._short(data[0] & 15, payload, now)  # type: ignore[misc]  # or there is no payload
             return
         for event in self._feed(data):
-            self._note(self.side, event, now)
+            self._note(self._side, event, now)
             if type(event) is Trouble:
                 self._direction.look_no_more()
-
-    def stop(self, close: bytes, *, by: float) -> None:
-        """Ends this direction, with `close` where it may stand; see `Guard.stop`."""
-        if self._reader.between_frames:
-            self._direction.inject(close)
-        self._direction.finish(by)
 
     def pass_on(self, data: bytes, now: float) -> bytes:
         """Never asked: a tap is passive."""
@@ -327,6 +338,31 @@ class Tap:
     def end(self, now: float) -> bytes:
         """Nothing was held."""
         return b""
+
+    def stop(self, close: bytes, *, by: float) -> None:
+        """Ends this direction, with `close` where its reader knows of no frame in the way."""
+        if self._direction.inspector is self and self._reader.may_be_closed:
+            self._direction.inject(close)
+        self._direction.finish(by)
+
+
+class PacedTap(Tap):
+    """A tap on a client that may say only so much: reading stops until it may say more."""
+
+    def __init__(
+        self, websocket: WebSocket, reader: MessageReader, direction: Filter, pace: Bucket
+    ) -> None:
+        super().__init__(websocket, Side.CLIENT, reader, direction)
+        self._pace = pace
+
+    def see(self, data: bytes, now: float) -> None:
+        """Takes octets that went on."""
+        conversation = self._websocket.conversation
+        before = conversation.messages_up
+        super().see(data, now)
+        said = conversation.messages_up - before
+        if said and (wait_s := self._pace.take(now, said, borrow=True)):
+            self._direction.pause(now + wait_s)
 
 
 def _nothing(_data: bytes) -> None:
