@@ -18,6 +18,7 @@ from wsproxy.app_auth import build_authenticators, build_lockout
 from wsproxy.app_inspection import NOTHING_CAPTURED, Captured, build_plans
 from wsproxy.app_interception import build_looking
 from wsproxy.app_limits import allotment
+from wsproxy.app_listeners import build_entrances
 from wsproxy.app_network import build_resolver, build_sources
 from wsproxy.app_upstreams import build_parents
 from wsproxy.auth import Authenticator
@@ -105,6 +106,7 @@ def build(
         looking=looking,
         via=b"wsproxy-" + secrets.token_hex(4).encode("ascii"),
         log=log_access,
+        entrances=build_entrances(config),
         services=methods.services,
         standing=Standing(),
         parts=parts,

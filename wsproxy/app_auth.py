@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from wsproxy.auth import Authenticator, BasicAuthenticator
+from wsproxy.auth.certificate import CertificateAuthenticator
 from wsproxy.auth.groups import DirectoryGroups, GroupedAuthenticator
 from wsproxy.auth.lockout import Lockout
 from wsproxy.auth.users_file import load_users
@@ -18,6 +19,10 @@ from wsproxy.config.auth import Ldap, Method
 from wsproxy.config.load import Config
 from wsproxy.config.parts import Parts, files_in
 from wsproxy.config.problems import KeyPath
+from wsproxy.policy.globs import compile_glob
+
+if TYPE_CHECKING:
+    from wsproxy.protocol.revocations import Number
 
 if TYPE_CHECKING:
     from wsproxy.auth.ldap import LdapBackend
@@ -58,7 +63,7 @@ def build_authenticators(
         make = functools.partial(
             _MAKERS[method.type], config, method, ("auth", "methods", index), clock
         )
-        made = parts.take("auth", (auth.realm, method), make, files=_files(method))
+        made = parts.take("auth", (auth.realm, method), make, files=_files(config, method))
         for one in made.authenticators:
             built.by_scheme.setdefault(one.scheme.lower(), []).append(one)
         for one in made.ahead:
@@ -93,7 +98,9 @@ class _Made(NamedTuple):
 Maker = Callable[[Config, Method, KeyPath, Callable[[], float]], _Made]
 
 
-def _files(method: Method) -> list[Path]:
+def _files(config: Config, method: Method) -> list[Path]:
+    if method.type == "certificate":
+        return [file for _path, file in _revocations(config)]
     keys = [] if method.jwks is None or _is_url(method.jwks) else [Path(method.jwks)]
     return [*files_in(method), *keys]
 
@@ -222,6 +229,42 @@ def _negotiate(config: Config, method: Method, path: KeyPath, _clock: object) ->
     return _Made(_grouped(config, method, path, [authenticator]))
 
 
+def _certificate(
+    config: Config, method: Method, _path: KeyPath, clock: Callable[[], float]
+) -> _Made:
+    groups = None
+    if method.groups is not None:
+        groups = {name: list(map(compile_glob, users)) for name, users in method.groups.items()}
+    authenticator = CertificateAuthenticator(
+        user_from=method.user_from, groups=groups, revoked=_revoked(config), clock=clock
+    )
+    return _Made([authenticator])
+
+
+def _revoked(config: Config) -> set[Number]:
+    lists = _revocations(config)
+    if not lists:
+        return set()
+    # Ten megabytes, which only those pay who have such lists.
+    from wsproxy.protocol.revocations import revoked_in
+
+    revoked: set[Number] = set()
+    for path, file in lists:
+        with config.at(path):
+            revoked.update(revoked_in(file.read_bytes()))
+    return revoked
+
+
+def _revocations(config: Config) -> list[tuple[KeyPath, Path]]:
+    """The lists of revocations of all listeners, and where they are named."""
+    return [
+        (("listeners", index, "tls", "client_crl", at), file)
+        for index, listener in enumerate(config.settings.listeners)
+        if listener.tls is not None
+        for at, file in enumerate(listener.tls.client_crl)
+    ]
+
+
 def _warn(warnings: tuple[str, ...]) -> None:
     for warning in warnings:
         log.warning("%s", warning)
@@ -232,4 +275,5 @@ _MAKERS: dict[str, Maker] = {
     "digest": _digest,
     "bearer": _bearer,
     "negotiate": _negotiate,
+    "certificate": _certificate,
 }

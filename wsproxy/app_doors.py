@@ -4,36 +4,50 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import trio
 
 from wsproxy.config.fields import ListenAddress
 from wsproxy.config.load import Config
 from wsproxy.config.problems import KeyPath
-from wsproxy.model import Address
-from wsproxy.net.listen import Look, accept_loop, bind
+from wsproxy.model import Address, Peer
+from wsproxy.net.listen import Handler, accept_loop, bind
 
-__all__ = ["Change", "Doors"]
+__all__ = ["Change", "DoorLook", "Doors"]
+
+
+class DoorLook(Protocol):
+    """See `wsproxy.net.listen.Look`; told of which listener the connection is."""
+
+    def __call__(self, sock: socket.socket, peer: Peer, *, listener: int) -> Handler | None:
+        """Looks at an accepted connection, without waiting."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
 class _Door:
-    """A bound listener."""
+    """A bound listener, and which of the configuration it is."""
 
     wanted: ListenAddress
     sock: socket.socket
     port: int
+    scheme: str
+    index: int = 0
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     is_open: bool = False
 
     def __str__(self) -> str:
         address = self.wanted.address
         host = f"[{address}]" if address.version == 6 else str(address)
-        return f"http://{host}:{self.port}"
+        return f"{self.scheme}://{host}:{self.port}"
 
-    async def accept(self, look: Look, sessions: trio.Nursery) -> None:
+    async def accept(self, look: DoorLook, sessions: trio.Nursery) -> None:
         with self.scope:
-            await accept_loop(self.sock, look, sessions)
+            # Which listener of the configuration it is, a reload may change.
+            await accept_loop(
+                self.sock, lambda sock, peer: look(sock, peer, listener=self.index), sessions
+            )
 
     def close(self) -> None:
         self.scope.cancel()
@@ -96,7 +110,7 @@ class Doors:
                     raise config.error(
                         path, f"cannot listen on {wanted}: {error.strerror}"
                     ) from error
-                door = _Door(wanted, sock, sock.getsockname()[1])
+                door = _Door(wanted, sock, sock.getsockname()[1], listener.scheme)
                 change.new.append(door)
             change.doors.append(door)
         return change
@@ -107,13 +121,15 @@ class Doors:
             if door not in change.doors:
                 door.close()
         self._doors = change.doors
+        for index, door in enumerate(self._doors):
+            door.index = index
         self.own[:] = [(door.wanted.address, door.port) for door in self._doors]
 
-    def open(self, look: Look, accepting: trio.Nursery, sessions: trio.Nursery) -> None:
+    def open(self, look: DoorLook, accepting: trio.Nursery, sessions: trio.Nursery) -> None:
         """Has those accept that do not yet.
 
         Args:
-            look: takes what they accept; see `wsproxy.net.listen.Look`.
+            look: takes what they accept.
             accepting: gets a task for each of them.
             sessions: gets one for each connection.
         """

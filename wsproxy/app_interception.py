@@ -6,12 +6,12 @@ import functools
 import logging
 import os
 import ssl
-import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wsproxy.config.files import too_open
 from wsproxy.config.interception import Interception as Settings
 from wsproxy.config.load import Config
 from wsproxy.config.parts import Parts, files_in
@@ -106,8 +106,7 @@ def _authority(config: Config, section: Settings, clock: Callable[[], float]) ->
     certificate = _read(config, (_SECTION, "ca_certificate"), section.ca_certificate)
     path: KeyPath = (_SECTION, "ca_key")
     key = _read(config, path, section.ca_key)
-    if section.ca_key.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
-        sentence = f"others can read or change this key; run: chmod 600 {section.ca_key}"
+    if sentence := too_open(section.ca_key):
         raise config.error(path, sentence)
     try:
         return load_authority(certificate, key, now=datetime.fromtimestamp(clock(), UTC))

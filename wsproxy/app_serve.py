@@ -26,7 +26,7 @@ from wsproxy.config.parts import signature
 from wsproxy.config.problems import each_error
 from wsproxy.errors import ConfigError
 from wsproxy.model import CloseReason
-from wsproxy.proxy.express import express
+from wsproxy.proxy.arrive import arrive
 from wsproxy.proxy.gate import Gate
 from wsproxy.proxy.runtime import Live, Runtime
 
@@ -83,7 +83,7 @@ class _Server:
         self._doors = Doors()
         self._outputs = Outputs(config)
         self._live = Live(self._build(config))
-        self._look = functools.partial(express, live=self._live)
+        self._look = functools.partial(arrive, live=self._live)
         self._outputs.open_access()
         self._doors.adopt(self._doors.bind(config))
         _warn_of_few_descriptors(config)
@@ -184,12 +184,13 @@ class _Server:
             self._doors.open(self._look, accepting, sessions)
             self._run_services(services)
             runtime = self._live.runtime
+            going_on = len(runtime.standing)
             ended = await runtime.standing.review(runtime.gate)
             log.warning(
                 "reloaded: %s holds now; %d of %d sessions under way are not allowed by it and end",
                 self._config.file,
                 ended,
-                len(runtime.standing) + ended,
+                going_on,
             )
 
     async def _reload(self) -> bool:

@@ -17,6 +17,7 @@ __all__ = [
     "AddressVerdict",
     "Body",
     "BodyKind",
+    "Certificate",
     "CloseReason",
     "Headers",
     "Host",
@@ -122,11 +123,38 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a verified certificate says of its holder; the pairs stand in its own order.
+
+    Attributes:
+        subject: attributes of the subject, such as ``("commonName", "alice")``.
+        alternatives: the subjectAltName, such as ``("email", "alice@example.com")``, ``("DNS", …)``
+            and ``("URI", …)``.
+        issuer: the values of the issuer's name.
+        serial: its number among the issuer's.
+        expires_at: when it ends, in seconds since 1970.
+    """
+
+    subject: tuple[tuple[str, str], ...] = ()
+    alternatives: tuple[tuple[str, str], ...] = ()
+    issuer: tuple[str, ...] = ()
+    serial: int = 0
+    expires_at: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
-    """The far end of a client connection."""
+    """The far end of a client connection.
+
+    Attributes:
+        address: where it is; as told in a PROXY header, where that is trusted.
+        port: of it.
+        certificate: what it has proven to hold; None when it showed none.
+    """
 
     address: Address
     port: int
+    certificate: Certificate | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         """``address:port``, IPv6 in brackets."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.doorkeeper import Doorkeeper
 from tests.support.proxy_process import OPEN_TO_LOOPBACK, start_proxy
 from wsproxy.cli import main
 
@@ -59,6 +60,60 @@ def test_a_proxy_that_answers_is_healthy(
     with start_proxy(OPEN_TO_LOOPBACK, tmp_path) as proxy:
         address = f"{host}:{proxy.port}"
         assert ask(tmp_path, capsys, address) == (0, f"wsproxy at {address} answers\n", "")
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_proxy_that_answers_over_tls_is_healthy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, asks: bool
+) -> None:
+    keeper = Doorkeeper(tmp_path)
+    config = OPEN_TO_LOOPBACK.replace("- address: 127.0.0.1:0", "- " + keeper.listener(asks=asks))
+    with start_proxy(config, tmp_path) as proxy:
+        assert proxy.stderr.startswith("wsproxy listening on https://127.0.0.1:")
+        address = f"127.0.0.1:{proxy.port}"
+        file = tmp_path / "c.yaml"
+        file.write_text(f"listeners: [{keeper.listener(address=address, asks=asks)}]\n")
+        assert main(["health", "--config", str(file)]) == 0
+        assert capsys.readouterr().out == f"wsproxy at {address} answers\n"
+
+
+def test_a_listener_that_asks_for_nothing_is_asked_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keeper = Doorkeeper(tmp_path)
+    with start_proxy(OPEN_TO_LOOPBACK, tmp_path) as proxy:
+        plain = f"127.0.0.1:{proxy.port}"
+        file = tmp_path / "c.yaml"
+        file.write_text(f"listeners: [{keeper.listener()}, {{address: '{plain}'}}]\n")
+        assert main(["health", "--config", str(file)]) == 0
+        assert plain in capsys.readouterr().out
+
+
+def test_a_proxy_that_answers_balancers_is_healthy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trusting = "127.0.0.1:0\n    proxy_protocol: {trust: [127.0.0.0/8]}"
+    with start_proxy(OPEN_TO_LOOPBACK.replace("127.0.0.1:0", trusting), tmp_path) as proxy:
+        file = tmp_path / "c.yaml"
+        address = f"127.0.0.1:{proxy.port}"
+        file.write_text(
+            f"listeners: [{{address: '{address}', proxy_protocol: {{trust: 127.0.0.1}}}}]"
+        )
+        assert main(["health", "--config", str(file)]) == 0
+        assert capsys.readouterr().out == f"wsproxy at {address} answers\n"
+
+
+def test_plain_http_where_tls_should_be_is_unhealthy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keeper = Doorkeeper(tmp_path)
+    with start_proxy(OPEN_TO_LOOPBACK, tmp_path) as proxy:
+        file = tmp_path / "c.yaml"
+        address = f"127.0.0.1:{proxy.port}"
+        file.write_text(f"listeners: [{keeper.listener(address=address)}]\n")
+        with pytest.raises(SystemExit):
+            main(["health", "--config", str(file)])
+        assert "does not answer" in capsys.readouterr().err
 
 
 def test_a_wildcard_of_ipv6_is_asked_on_its_loopback(

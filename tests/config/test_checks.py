@@ -17,17 +17,6 @@ def test_the_defaults_are_in_order() -> None:
     assert problems() == []
 
 
-def test_two_listeners_cannot_share_an_address() -> None:
-    listeners = [{"address": "localhost:80"}, {"address": "[::1]:80"}, {"address": "127.0.0.1:80"}]
-    assert problems(listeners=listeners) == [
-        (("listeners", 2, "address"), "listeners[0] has this address already")
-    ]
-
-
-def test_two_listeners_may_both_let_the_system_choose() -> None:
-    assert problems(listeners=[{"address": "127.0.0.1:0"}] * 2) == []
-
-
 def test_requiring_credentials_needs_a_method() -> None:
     assert problems(auth={"required": True}) == [
         (("auth", "required"), "credentials are required but auth.methods is empty; add one")
@@ -64,6 +53,25 @@ def test_there_is_one_digest_file(tmp_path: Path) -> None:
     method = {"type": "digest", "users": users}
     assert problems(auth={"methods": [method, method]}) == [
         (("auth", "methods", 1), "one digest method is enough; put all in one file")
+    ]
+
+
+def test_a_certificate_takes_no_file() -> None:
+    found = problems(auth={"methods": [{"type": "certificate", "users": "/dev/null"}]})
+    place = ("auth", "methods", 0, "users")
+    assert (place, "this is no key of certificate; it has user_from, groups") in found
+
+
+def test_there_is_one_certificate(tmp_path: Path) -> None:
+    for name in ("c", "k"):
+        (tmp_path / name).touch(0o600)
+    tls = {"certificate": tmp_path / "c", "key": tmp_path / "k", "client_ca": [tmp_path / "c"]}
+    listeners = [{"address": "127.0.0.1:1", "tls": tls}]
+    assert problems(auth={"methods": [{"type": "certificate"}] * 2}, listeners=listeners) == [
+        (
+            ("auth", "methods", 1),
+            "a connection has one certificate; one such method is enough",
+        )
     ]
 
 

@@ -48,8 +48,13 @@ def lines_of(text: str, tmp_path: Path) -> list[str]:
             "password; got a mapping",
         ),
         (
-            "listeners:\n  - address: 127.0.0.1:1\n    tls: {}",
-            f"f:3:5: listeners[0].tls: {ABSENT}",
+            "listeners:\n  - address: 127.0.0.1:1\n    tls: {certificate: a}",
+            "f:3:10: listeners[0].tls.key: missing; this key is required",
+        ),
+        (
+            "listeners:\n  - address: 127.0.0.1:1\n    proxy_protocol: {trust: lb.corp.example}",
+            "f:3:29: listeners[0].proxy_protocol.trust: expected an address or a network such "
+            "as 10.0.0.0/8; got 'lb.corp.example'",
         ),
         (
             "listeners:\n  - address: 127.0.0.1:1\n    protocol: socks5",
@@ -60,8 +65,8 @@ def lines_of(text: str, tmp_path: Path) -> list[str]:
             "f:1:48: listeners[0].protocol: expected 'http'; got 'spdy'",
         ),
         (
-            "auth: {methods: [{type: certificate}]}",
-            f"f:1:25: auth.methods[0].type: {ABSENT_VALUE}",
+            "auth: {methods: [{type: certificate, user_from: ou}]}",
+            "f:1:49: auth.methods[0].user_from: expected 'cn', 'email', 'dns' or 'uri'; got 'ou'",
         ),
         (
             "auth: {methods: [{users: u}]}",
@@ -286,4 +291,4 @@ def test_valid_keys_are_listed_by_section() -> None:
     assert keys["inspection.redact"] == ["headers", "query", "json", "patterns"]
     assert "json" in keys["inspection.message_rules.NAME[]"]
     assert keys["logs.access"] == ["to", "format"]
-    assert keys["listeners[]"] == ["address", "protocol"]
+    assert keys["listeners[]"] == ["address", "protocol", "tls", "proxy_protocol"]

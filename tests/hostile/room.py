@@ -257,15 +257,18 @@ class _Bystander:
 
 
 @contextmanager
-def open_room(config_yaml: str, tmp_path: Path, *, credentials: bytes = b"") -> Iterator[Room]:
+def open_room(
+    config_yaml: str, tmp_path: Path, *, credentials: bytes = b"", listeners: int = 1
+) -> Iterator[Room]:
     """Starts a proxy, lets the tests at it, and checks afterwards that nothing is left.
 
     Args:
         config_yaml: the configuration; must let the bystander reach its origin.
         tmp_path: for the configuration.
         credentials: Base64 of Basic credentials, where the proxy asks for some.
+        listeners: how many it has; the bystander comes by the first.
     """
-    with start_proxy(config_yaml, tmp_path) as proxy:
+    with start_proxy(config_yaml, tmp_path, listeners=listeners) as proxy:
         room = Room(proxy, credentials=credentials)
         try:
             yield room

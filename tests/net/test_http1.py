@@ -21,7 +21,7 @@ from wsproxy.errors import (
     UpstreamTimeout,
 )
 from wsproxy.model import ProxyRequest
-from wsproxy.net import http1
+from wsproxy.net import streams
 from wsproxy.net.http1 import ClientChannel, UpstreamChannel, deadline
 from wsproxy.net.streams import TcpStream, tune
 from wsproxy.protocol.response import Response
@@ -211,7 +211,7 @@ async def test_lingering_reads_what_is_on_its_way_and_closes(client: Client) -> 
 async def test_lingering_has_a_bound_in_octets(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http1, "_LINGER_BYTES", 10)
+    monkeypatch.setattr(streams, "_LINGER_BYTES", 10)
     channel, wire = client
     await wire.sends(bytes(10))
     with trio.fail_after(1):
@@ -221,7 +221,7 @@ async def test_lingering_has_a_bound_in_octets(
 async def test_lingering_has_a_bound_in_time(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http1, "_LINGER_S", 0.02)
+    monkeypatch.setattr(streams, "_LINGER_S", 0.02)
     channel, wire = client
     await channel.linger()
     await wire.ends()

@@ -61,6 +61,12 @@ def limited(
         yield relay
 
 
+@pytest.fixture
+def autojump_clock() -> MockClock:
+    """Jumps once nothing has come over the sockets for a moment: the kernel takes its time."""
+    return MockClock(autojump_threshold=0.005)
+
+
 async def test_a_download_takes_its_time_and_arrives_unchanged(
     engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:

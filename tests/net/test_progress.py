@@ -30,6 +30,12 @@ PIECE = 64 * 1024
 IMPATIENT = replace(FOREVER, stalled_timeout_s=60)
 
 
+@pytest.fixture
+def autojump_clock() -> MockClock:
+    """Jumps once nothing has come over the sockets for a moment: the kernel takes its time."""
+    return MockClock(autojump_threshold=0.005)
+
+
 def test_what_is_acknowledged_counts_though_nothing_more_is_accepted() -> None:
     sink, peer = tcp_pair()
     fill(sink)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_address
@@ -34,24 +34,42 @@ ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 class Lane:
     """A listener with the express lane in front, and an origin that greets with its first read.
 
+    Args:
+        runtime: what is configured first.
+        proxy: listens.
+        origin: listens.
+        lane: what looks at connections first.
+
     Attributes:
         left: connections the lane left to a session.
         records: as logged.
     """
 
-    def __init__(self, runtime: Runtime, proxy: socket.socket, origin: socket.socket) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        proxy: socket.socket,
+        origin: socket.socket,
+        lane: Callable[..., Handler | None],
+    ) -> None:
+        self._lane = lane
         self.proxy = proxy
         self.origin = origin
         self.left = 0
         self.authority = b"127.0.0.1:%d" % origin.getsockname()[1]
         self.records: list[dict[str, Any]] = []
-        self.runtime = replace(runtime, log=self._log)
+        self.live = Live(replace(runtime, log=self._log))
+
+    @property
+    def runtime(self) -> Runtime:
+        """What is configured now."""
+        return self.live.runtime
 
     def _log(self, event: str, exchange: Exchange) -> None:
         self.records.append(json.loads(format_json(event, exchange, 0.0, trio.current_time())))
 
     def look(self, sock: socket.socket, peer: Peer) -> Handler | None:
-        handler = express(sock, peer, live=Live(self.runtime))
+        handler = self._lane(sock, peer, live=self.live)
         self.left += handler is not None
         return handler
 
@@ -73,11 +91,13 @@ class Lane:
 
 
 @asynccontextmanager
-async def open_lane(folder: Path, config: str = OPEN) -> AsyncIterator[Lane]:
+async def open_lane(
+    folder: Path, config: str = OPEN, *, lane: Callable[..., Handler | None] = express
+) -> AsyncIterator[Lane]:
     (folder / "wsproxy.yaml").write_text(config)
     runtime = build(load(folder / "wsproxy.yaml"))
     proxy, origin = bind(LOOPBACK, 0), bind(LOOPBACK, 0)
-    lane = Lane(runtime, proxy, origin)
+    opened = Lane(runtime, proxy, origin, lane)
 
     async def echo(sock: socket.socket, _peer: Peer) -> None:
         with sock:
@@ -92,8 +112,8 @@ async def open_lane(folder: Path, config: str = OPEN) -> AsyncIterator[Lane]:
         await nursery.start(runtime.engine.run)
         nursery.start_soon(accept_loop, origin, lambda *_: echo, nursery)
         # Only now, when requests may be waiting: the lane finds them whole.
-        nursery.start_soon(accept_loop, proxy, lane.look, nursery)
-        yield lane
+        nursery.start_soon(accept_loop, proxy, opened.look, nursery)
+        yield opened
         with trio.fail_after(10):
             await runtime.engine.wait_empty()
         nursery.cancel_scope.cancel()

@@ -41,6 +41,16 @@ def test_one_client_does_not_take_the_places_of_others() -> None:
     assert refused(occupancy) is None
 
 
+def test_whoever_is_not_known_yet_takes_a_place_of_all_and_of_nobody() -> None:
+    occupancy = Occupancy(connections=2, connections_per_client=1)
+    assert [refused(occupancy, who) for who in (None, None, ALICE)] == [None, None, 503]
+    occupancy.leave(None)
+    assert refused(occupancy, ALICE) is None
+    occupancy.leave(ALICE)
+    occupancy.leave(None)
+    assert (occupancy.open, dict(occupancy._by_client)) == (0, {})
+
+
 def test_a_refusal_takes_no_place_and_nobody_is_remembered() -> None:
     occupancy = Occupancy(connections=1, connections_per_client=1)
     occupancy.enter(ALICE)

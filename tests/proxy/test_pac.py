@@ -37,6 +37,10 @@ def test_the_script_leads_here(host: str, way: str) -> None:
     assert done.stdout.strip() == way
 
 
+def test_a_proxy_behind_tls_is_named_as_one() -> None:
+    assert 'return "HTTPS proxy.test:8443";' in pac_file("proxy.test:8443", scheme="https").decode()
+
+
 def test_an_address_cannot_break_out_of_the_script() -> None:
     line = pac_file('a"; alert(1); "').decode().splitlines()[5]
     assert json.loads(line.strip().removeprefix("return ").rstrip(";")) == 'PROXY a"; alert(1); "'

@@ -172,6 +172,19 @@ def test_the_help_page_names_the_proxy_as_the_client_does() -> None:
     assert "http://127.0.0.1:8080 " in help_page(request()).body.decode()
 
 
+def test_the_help_page_of_an_https_proxy_leaves_out_who_cannot_use_one() -> None:
+    text = help_page(
+        request((b"Host", b"proxy.test:8443")), lambda url: f"see {url}", scheme="https"
+    ).body.decode()
+    assert "curl --proxy https://proxy.test:8443 " in text
+    assert "https://proxy.test:8443/proxy.pac" in text
+    assert text.endswith("see https://proxy.test:8443</html>\n")
+    assert "http://" not in text
+    assert [client in text for client in ("netsh", "networksetup", "<dt>Java")] == [False] * 3
+    plain = help_page(request()).body.decode()
+    assert [client in plain for client in ("netsh", "networksetup", "<dt>Java")] == [True] * 3
+
+
 def test_the_help_page_escapes_the_name_it_is_called_by() -> None:
     text = help_page(request((b"Host", b"\"'><script>\xff"))).body.decode()
     assert "<script>" not in text

@@ -29,7 +29,9 @@ __all__ = ["OPEN_TO_LOOPBACK", "PROJECT_ROOT", "ProxyProcess", "Record", "add_us
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 START_GUARD_S = 30.0
 STOP_GUARD_S = 30.0
-_LISTENING = re.compile(r"^wsproxy listening on (http://(\[[0-9a-f:]+\]|[0-9.]+):(\d+))\s*$", re.M)
+_LISTENING = re.compile(
+    r"^wsproxy listening on (https?://(\[[0-9a-f:]+\]|[0-9.]+):(\d+))\s*$", re.M
+)
 
 OPEN_TO_LOOPBACK = """
 listeners:
@@ -51,8 +53,10 @@ class ProxyProcess:
     Attributes:
         address: ``(host, port)`` of the first listener, as `socket.create_connection` wants it.
         addresses: the same for every listener, in the order they were announced.
+        urls: of every listener, as they were announced.
         port: of the first listener.
-        url: ``http://host:port`` of the first listener, as clients want their proxy named.
+        url: ``http://host:port`` of the first listener, or ``https://``, as clients want their
+            proxy named.
         pid: of the child.
     """
 
@@ -81,6 +85,7 @@ class ProxyProcess:
         ]
         self.pid = self._process.pid
         self.addresses: list[tuple[str, int]] = []
+        self.urls: list[str] = []
 
     def _read_in_thread(self, pipe: IO[str], lines: list[str]) -> threading.Thread:
         def read() -> None:
@@ -109,9 +114,8 @@ class ProxyProcess:
 
     @property
     def url(self) -> str:
-        """``http://host:port`` of the first listener."""
-        host, port = self.address
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        """URL of the first listener."""
+        return self.urls[0]
 
     @property
     def stderr(self) -> str:
@@ -204,6 +208,7 @@ class ProxyProcess:
         assert len(found) >= listeners, (
             f"the proxy did not start, status {self._process.poll()}:\n{self.stderr}"
         )
+        self.urls = [url for url, _, _ in found]
         self.addresses = [(host.strip("[]"), int(port)) for _, host, port in found]
 
     def is_running(self) -> bool:

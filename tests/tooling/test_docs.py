@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.doorkeeper import Doorkeeper
 from wsproxy import app, errors
 from wsproxy.cli import main
 from wsproxy.config.absent import ABSENT_KEYS
@@ -327,6 +328,10 @@ WRONG = list(
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_is_a_configuration_that_can_run(example: str, tmp_path: Path) -> None:
     (tmp_path / "users").touch(mode=0o600)
+    keeper = Doorkeeper(tmp_path)
+    files = {"tls.crt": keeper.server.certificate, "tls.key": keeper.server.key}
+    for name, made in {**files, "clients.pem": keeper.ca}.items():
+        made.rename(tmp_path / name)
     file = tmp_path / "wsproxy.yaml"
     file.write_text(example, encoding="utf-8")
     runtime = app.build(load(file, environment={}))

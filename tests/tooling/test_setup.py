@@ -49,7 +49,7 @@ def test_a_user_without_root_is_told_what_to_install(tmp_path: Path) -> None:
     for tool in ("bash", "dirname", "sed", "grep", "head", "sort", "env"):
         (tmp_path / tool).symlink_to(Path("/usr/bin") / tool)
     program(tmp_path / "id", "echo 1000")
-    servers = ("nginx", "mosquitto", "slapd", "nsd", "squid", "apache2")
+    servers = ("nginx", "mosquitto", "haproxy", "slapd", "nsd", "squid", "apache2")
     for present in (*servers, "curl", "htpasswd", "openssl", "npm", "gcc", "kinit"):
         program(tmp_path / present, "exit 0")
     program(tmp_path / "java", "echo 'openjdk version \"11.0.2\"' >&2")

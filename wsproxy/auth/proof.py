@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from wsproxy.model import Identity
+from wsproxy.model import Certificate, Identity
 
 __all__ = ["Bond", "Proof", "Remembered"]
 
@@ -37,6 +37,7 @@ class Proof:
             the method to use as it likes; emptied by any request that does not go on with it.
         bond: what the connection has proven before, where the request brings no credentials;
             a method leaves here what the connection is to remember.
+        certificate: of the client connection, verified; None when it has none.
     """
 
     credentials: bytes = field(repr=False)
@@ -45,6 +46,7 @@ class Proof:
     now: float = 0.0
     legs: dict[str, object] = field(default_factory=dict)
     bond: Bond | None = None
+    certificate: Certificate | None = None
 
 
 @dataclass(slots=True)

@@ -14,8 +14,6 @@ __all__ = ["ABSENT_KEYS", "ABSENT_VALUES"]
 ABSENT_KEYS: Final = frozenset(
     {
         "admin",
-        "listeners[].proxy_protocol",
-        "listeners[].tls",
         "shared_state",
         "tunnel",
         "workers",
@@ -25,7 +23,6 @@ ABSENT_KEYS: Final = frozenset(
 
 ABSENT_VALUES: Final = frozenset(
     {
-        ("auth.methods[].type", "certificate"),
         ("listeners[].protocol", "socks5"),
     }
 )

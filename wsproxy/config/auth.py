@@ -20,7 +20,7 @@ from wsproxy.config.upstreams import SecretText
 
 __all__ = ["Auth", "Ldap", "Lockout", "Method", "MethodType"]
 
-MethodType = Literal["basic", "digest", "bearer", "negotiate"]
+MethodType = Literal["basic", "digest", "bearer", "negotiate", "certificate"]
 
 
 def _keys(value: object, info: ValidationInfo) -> str:
@@ -86,6 +86,14 @@ class Method(Section):
     user_claim: Text = Field(default="sub", description="Claim with the user's name, or a path.")
     algorithms: OneOrMany[Text] = Field(
         default_factory=tuple, description="Signatures that are taken, such as RS256 and ES256."
+    )
+    user_from: Literal["cn", "email", "dns", "uri"] = Field(
+        default="cn", description="What of a certificate names the user."
+    )
+    groups: dict[Text, OneOrMany[Text]] | None = Field(
+        default=None,
+        description="Groups and their users, * for anything, in place of a certificate's "
+        "organizational units.",
     )
 
 

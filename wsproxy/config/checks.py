@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Final
 
 from wsproxy.config.auth import Method
+from wsproxy.config.files import unreadable
 from wsproxy.config.inspection import Inspection, MessageRule
+from wsproxy.config.listener_checks import listener_problems
 from wsproxy.config.problems import KeyPath, dotted
 from wsproxy.config.schema import Policy, Rule, Settings
 from wsproxy.config.upstreams import Upstream
@@ -31,7 +33,7 @@ _NOT_LOOKED_INTO: Final = (
 
 def problems_of(settings: Settings) -> Iterator[Problem]:
     """Each thing that is wrong, with the path of the value to change."""
-    yield from _listeners(settings)
+    yield from listener_problems(settings)
     yield from _auth(settings)
     yield from _policy_names(settings.policy)
     yield from _host_lists(settings.policy)
@@ -45,18 +47,6 @@ def problems_of(settings: Settings) -> Iterator[Problem]:
     yield from _source_addresses(settings.policy)
 
 
-def _listeners(settings: Settings) -> Iterator[Problem]:
-    seen: dict[str, int] = {}
-    for index, listener in enumerate(settings.listeners):
-        text = str(listener.address)
-        if listener.address.port and text in seen:
-            yield (
-                ("listeners", index, "address"),
-                f"listeners[{seen[text]}] has this address already",
-            )
-        seen.setdefault(text, index)
-
-
 def _auth(settings: Settings) -> Iterator[Problem]:
     if settings.auth.required and not settings.auth.methods:
         yield ("auth", "required"), "credentials are required but auth.methods is empty; add one"
@@ -66,6 +56,8 @@ def _auth(settings: Settings) -> Iterator[Problem]:
         earlier = {one.type for one in settings.auth.methods[:index]}
         if method.type in ("digest", "negotiate") and method.type in earlier:
             yield path, f"one {method.type} method is enough; put all in one file"
+        if method.type == "certificate" and method.type in earlier:
+            yield path, "a connection has one certificate; one such method is enough"
 
 
 _BELONGS: Final = {
@@ -73,6 +65,7 @@ _BELONGS: Final = {
     "digest": ("users",),
     "negotiate": ("keytab", "hostname", "realms", "ldap"),
     "bearer": ("jwks", "issuer", "audience", "groups_claim", "user_claim", "algorithms", "ldap"),
+    "certificate": ("user_from", "groups"),
 }
 _NEEDED: Final = {"digest": "users", "negotiate": "keytab", "bearer": "jwks"}
 
@@ -89,7 +82,7 @@ def _method(method: Method, path: KeyPath) -> Iterator[Problem]:
         yield path, f"{method.type} takes {needed}"
     for name in ("users", "keytab"):
         file = getattr(method, name)
-        if file is not None and (sentence := _unreadable(file)):
+        if file is not None and (sentence := unreadable(file)):
             yield (*path, name), sentence
 
 
@@ -112,7 +105,7 @@ def _policy_names(policy: Policy) -> Iterator[Problem]:
 def _host_lists(policy: Policy) -> Iterator[Problem]:
     for index, rule in enumerate(policy.rules):
         for at, file in enumerate(rule.when.hosts_file):
-            sentence = _unreadable(file)
+            sentence = unreadable(file)
             if sentence:
                 yield ("policy", "rules", index, "when", "hosts_file", at), sentence
 
@@ -210,7 +203,7 @@ def _negotiate(upstream: Upstream, path: KeyPath) -> Iterator[Problem]:
         yield path, "SOCKS5 to a parent knows no tickets; use username and password"
     if upstream.username or upstream.token is not None:
         yield path, "tickets exclude a username and a token; remove one"
-    if sentence := _unreadable(upstream.negotiate.keytab):
+    if sentence := unreadable(upstream.negotiate.keytab):
         yield (*path, "keytab"), sentence
 
 
@@ -262,15 +255,4 @@ def _unwritable(directory: Path) -> str | None:
         return f"{folder} is not a folder"
     if not os.access(folder, os.W_OK | os.X_OK):
         return f"the folder {folder} cannot be written to"
-    return None
-
-
-def _unreadable(path: Path) -> str | None:
-    """Why the file cannot be read, or None.  Nothing but a regular file is opened."""
-    if path.exists() and not path.is_file():
-        return f"{path} is not a file"
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        return f"cannot read {path}: {error.strerror}"
     return None

@@ -20,8 +20,9 @@ from pydantic import ValidationError
 from wsproxy.config.checks import problems_of
 from wsproxy.config.document import Document, parse_document
 from wsproxy.config.fields import ListenAddress, Origin
+from wsproxy.config.listeners import Listener
 from wsproxy.config.problems import ConfigErrors, KeyPath, dotted
-from wsproxy.config.schema import Listener, Policy, Settings, json_schema
+from wsproxy.config.schema import Policy, Settings, json_schema
 from wsproxy.config.syntax import text_error
 from wsproxy.config.translate import positioned, translate
 from wsproxy.errors import ConfigError

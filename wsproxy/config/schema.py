@@ -25,7 +25,6 @@ from wsproxy.config.fields import (
     Duration,
     FilePath,
     ListenAddress,
-    Listening,
     Many,
     Method,
     Network,
@@ -41,6 +40,7 @@ from wsproxy.config.hours import Hours
 from wsproxy.config.inspection import IfGiven, Inspection
 from wsproxy.config.interception import Interception
 from wsproxy.config.limits import Limits, RuleLimits
+from wsproxy.config.listeners import Listener
 from wsproxy.config.section import Section, duration
 from wsproxy.config.upstreams import Upstream
 
@@ -49,7 +49,6 @@ __all__ = [
     "Auth",
     "Dns",
     "Limits",
-    "Listener",
     "Logs",
     "Policy",
     "PrivateNetwork",
@@ -70,15 +69,6 @@ TlsMode = Literal["passthrough", "intercept", "intercept_always"]
 
 def _nothing() -> None:
     """A default that the JSON Schema does not show."""
-
-
-class Listener(Section):
-    """A socket on which clients are served."""
-
-    address: Listening = Field(
-        description="HOST:PORT; an IPv6 address stands in brackets, all of it in quotes."
-    )
-    protocol: Literal["http"] = Field(default="http", description="What clients speak on it.")
 
 
 class PrivateNetwork(Section):

@@ -34,9 +34,6 @@ from wsproxy.protocol.response import Response
 
 __all__ = ["Channel", "ClientChannel", "UpstreamChannel", "deadline"]
 
-_LINGER_BYTES = 1024 * 1024
-_LINGER_S = 2.0
-
 _Http = TypeVar("_Http", ServerConnection, ClientConnection)
 
 
@@ -199,20 +196,8 @@ class ClientChannel(Channel[ServerConnection]):
             self.stream.end_nowait()
 
     async def linger(self) -> None:
-        """Ends our side, then waits a moment for the client to end its own, and closes.
-
-        Closing while unread octets are on their way would reset the connection
-        and could take our answer back from under the client (RFC 9112 §9.6).
-        """
-        taken = 0
-        with trio.move_on_after(_LINGER_S):
-            try:
-                await self.stream.send_eof()
-                while taken < _LINGER_BYTES and (data := await self.stream.receive_some()):
-                    taken += len(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                pass
-        self.close()
+        """Lets the client read our last words; see `TcpStream.linger`."""
+        await self.stream.linger()
 
 
 class UpstreamChannel(Channel[ClientConnection]):

@@ -22,6 +22,9 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 RECEIVE_SIZE = 64 * 1024
 
+_LINGER_BYTES = 1024 * 1024
+_LINGER_S = 2.0
+
 
 def is_exhausted(error: OSError) -> bool:
     """Whether the system is out of descriptors or memory for sockets."""
@@ -196,6 +199,23 @@ class TcpStream(trio.abc.HalfCloseableStream):
             sock, self._sock = self._sock, None
             trio.lowlevel.notify_closing(sock)
             sock.close()
+
+    async def linger(self) -> None:
+        """Ends our side, then waits a moment for the peer to end its own, and closes.
+
+        Closing while unread octets are on their way would reset the connection
+        and could take our last words back from under the peer (RFC 9112 §9.6).
+        """
+        taken = 0
+        try:
+            with trio.move_on_after(_LINGER_S):
+                await self.send_eof()
+                while taken < _LINGER_BYTES and (data := await self.receive_some()):
+                    taken += len(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        finally:
+            self.close()
 
     async def aclose(self) -> None:
         """Closes the socket."""

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import ssl
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import trio
 
 from wsproxy.errors import ClientTlsError, UpstreamTlsError
+from wsproxy.model import Certificate
+from wsproxy.net.streams import TcpStream
 from wsproxy.net.tls_socket import Endpoint, TlsSocket
 
 __all__ = [
     "ACCESS_DENIED",
+    "certificate_of",
     "leaf_context",
+    "listener_context",
     "start_client_tls",
     "start_upstream_tls",
     "upstream_context",
@@ -40,6 +43,8 @@ _TICKETS: Final = 1
 
 _NO_PROTOCOL: Final = "no application protocol"
 """Of alert 120, for which Python 3.11 has no name."""
+
+_NO_CERTIFICATE: Final = "PEER_DID_NOT_RETURN_A_CERTIFICATE"
 
 # Alerts of clients that do not trust a certificate, as OpenSSL names them.
 _DISTRUST: Final = frozenset(
@@ -104,6 +109,59 @@ def leaf_context(pem: bytes, *, key_log: Path | None = None) -> ssl.SSLContext:
     with _as_file(pem) as path:
         context.load_cert_chain(path)
     return _harden(context, key_log)
+
+
+def listener_context(
+    certificate: Path,
+    key: Path,
+    *,
+    ca_files: Sequence[Path] = (),
+    crl_files: Sequence[Path] = (),
+    required: bool = False,
+) -> ssl.SSLContext:
+    """Our side towards clients of the proxy itself.
+
+    Args:
+        certificate: PEM file: certificate and chain.
+        key: PEM file of its key, not encrypted.
+        ca_files: PEM files of who may vouch for clients, roots or not; with any, clients are
+            asked for a certificate, and one that is shown must be right.
+        crl_files: see `upstream_context`.
+        required: a client that shows no certificate is refused.
+
+    Raises:
+        OSError: a file cannot be read, or is not what it should be.
+    """
+    # Hardened first, so that a key which is too small for it is found here and not in every handshake.
+    context = _harden(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), None)
+    context.num_tickets = _TICKETS
+    context.load_cert_chain(certificate, key, password="")
+    for file in (*ca_files, *crl_files):
+        context.load_verify_locations(file)
+    if ca_files:
+        context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        # What a ticket says was verified once; a certificate is asked about each time.
+        context.num_tickets = 0
+        context.options |= ssl.OP_NO_TICKET
+    if crl_files:
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
+    return context
+
+
+def certificate_of(tls: TlsSocket) -> Certificate | None:
+    """What the other side has shown and what was verified; None when it showed nothing."""
+    # typeshed knows what is in it as nested tuples of anything.
+    shown: dict[str, Any] | None = tls.object.getpeercert()
+    if not shown:
+        return None
+    return Certificate(
+        subject=tuple(pair for pairs in shown.get("subject", ()) for pair in pairs),
+        alternatives=shown.get("subjectAltName", ()),
+        issuer=tuple(value for pairs in shown.get("issuer", ()) for _name, value in pairs),
+        serial=int(shown["serialNumber"], 16),
+        expires_at=ssl.cert_time_to_seconds(shown["notAfter"]),
+    )
 
 
 def _harden(context: ssl.SSLContext, key_log: Path | None) -> ssl.SSLContext:
@@ -171,18 +229,18 @@ async def start_upstream_tls(
 
 
 async def start_client_tls(
-    sock: socket.socket, context: ssl.SSLContext, octets: bytes, *, timeout_s: float
+    sock: Endpoint, context: ssl.SSLContext, octets: bytes, *, timeout_s: float
 ) -> TlsSocket:
     """Shakes hands with a client, in the name that `context` has a certificate for.
 
     Args:
         sock: connected, non-blocking; closed when this fails.
-        context: of `leaf_context`.
+        context: of `leaf_context` or `listener_context`.
         octets: already read from it.
         timeout_s: for all of it.
 
     Raises:
-        ClientTlsError: it does not want to.
+        ClientTlsError: it does not want to, or is not who it must be.
     """
     tls = TlsSocket(sock, context, octets=octets)
     try:
@@ -193,17 +251,28 @@ async def start_client_tls(
         detail = "the client did not finish the TLS handshake in time"
         raise ClientTlsError(detail, token="connection_terminated") from None  # noqa: S106
     except OSError as error:
-        sock.close()
-        # Some only hang up.
-        hung_up = not isinstance(error, ssl.SSLError)
-        distrusts = hung_up or getattr(error, "reason", None) in _DISTRUST
-        detail = f"the client broke off the TLS handshake: {_reason(error)}"
-        token = "connection_terminated" if hung_up else _token(error)
-        raise ClientTlsError(detail, distrusts=distrusts, token=token) from error
+        # A client of TLS 1.3 goes on before it knows what we think of its certificate.
+        await TcpStream(sock).linger()
+        raise _client_error(error) from error
     except BaseException:
         sock.close()
         raise
     return tls
+
+
+def _client_error(error: OSError) -> ClientTlsError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        detail = f"the client's certificate is refused: {_lower(error.verify_message)}"
+        return ClientTlsError(detail, token="tls_certificate_error")  # noqa: S106 - RFC 9209's word
+    if isinstance(error, ssl.SSLError) and error.reason == _NO_CERTIFICATE:
+        detail = "the client showed no certificate"
+        return ClientTlsError(detail, token="tls_certificate_error")  # noqa: S106 - RFC 9209's word
+    # Some only hang up.
+    hung_up = not isinstance(error, ssl.SSLError)
+    distrusts = hung_up or getattr(error, "reason", None) in _DISTRUST
+    detail = f"the client broke off the TLS handshake: {_reason(error)}"
+    token = "connection_terminated" if hung_up else _token(error)
+    return ClientTlsError(detail, distrusts=distrusts, token=token)
 
 
 async def _shake_hands(tls: TlsSocket, sock: Endpoint) -> None:

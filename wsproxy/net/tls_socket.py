@@ -24,7 +24,7 @@ import socket
 import ssl
 from typing import Final
 
-__all__ = ["Endpoint", "TlsSocket", "plain"]
+__all__ = ["Endpoint", "TlsSocket"]
 
 _RAW_BYTES: Final = 64 * 1024
 _MAX_FRUITLESS_BYTES: Final = 32 * 1024
@@ -204,6 +204,8 @@ class TlsSocket:
 
     def take_ready(self) -> bytes:
         """What is decrypted or can be without asking the kernel: no event tells of it."""
+        if isinstance(self._sock, TlsSocket) and (octets := self._sock.take_ready()):
+            self.give(octets)
         taken = bytearray(self._ready)
         self._ready = b""
         while count := self._decrypt(_plain):
@@ -268,9 +270,3 @@ class TlsSocket:
 
 Endpoint = socket.socket | TlsSocket
 """What octets come from and go to."""
-
-
-def plain(endpoint: Endpoint) -> socket.socket:
-    """`endpoint`, on which there is no TLS yet."""
-    assert isinstance(endpoint, socket.socket)
-    return endpoint

@@ -49,7 +49,7 @@ async def connect(
         upstream.close()
         raise
     exchange.status = 200
-    early = client.http.take_rest()
+    early = client.take_rest()
     if session.runtime.looking.concerns(exchange.rule):
         return await look_into(session, request, exchange, Tunnelled(route, upstream, early))
     return OpenTunnel(

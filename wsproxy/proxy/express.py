@@ -27,19 +27,25 @@ from wsproxy.proxy.open_tunnel import OpenTunnel, begin_tunnel, inspection_of
 from wsproxy.proxy.runtime import Live
 from wsproxy.proxy.session import Begun
 
-__all__ = ["express"]
+__all__ = ["express", "receive_at_once"]
 
 
-def express(sock: socket.socket, peer: Peer, *, live: Live) -> Handler | None:
+def express(
+    sock: socket.socket, peer: Peer, *, live: Live, octets: bytes | None = None
+) -> Handler | None:
     """Opens a tunnel for an accepted connection, if that can be done at once.
+
+    Args:
+        sock: accepted.
+        peer: its far end.
+        live: what is configured.
+        octets: received already; None: nobody has looked yet.
 
     Returns:
         None when it did; else what serves the connection from here on.
     """
-    try:
-        octets = sock.recv(RECEIVE_SIZE)
-    except OSError:
-        octets = b""
+    if octets is None:
+        octets = receive_at_once(sock)
     begun = Begun(octets)
     if octets.startswith(b"CONNECT ") and not live.runtime.drain.draining:
         tunnel = _open(sock, peer, live, begun)
@@ -47,6 +53,14 @@ def express(sock: socket.socket, peer: Peer, *, live: Live) -> Handler | None:
             begin_tunnel(tunnel, live)
             return None
     return functools.partial(serve, live=live, begun=begun)
+
+
+def receive_at_once(sock: socket.socket) -> bytes:
+    """What has come already; what is wrong with the connection is told to who reads next."""
+    try:
+        return sock.recv(RECEIVE_SIZE)
+    except OSError:
+        return b""
 
 
 def _open(sock: socket.socket, peer: Peer, live: Live, begun: Begun) -> OpenTunnel | None:

@@ -13,16 +13,33 @@ from dataclasses import dataclass, field
 
 import trio
 
-from wsproxy.auth import Authenticator, Proof, Remembered, parse_authorization
+from wsproxy.auth import Authenticator, Remembered
 from wsproxy.auth.lockout import Lockout
-from wsproxy.errors import AuthContinue, AuthRequired, AuthUnavailable, Denied, WsproxyError
-from wsproxy.model import Address, AddressVerdict, Identity, ProxyRequest, RequestKind, Target
+from wsproxy.errors import AuthContinue, AuthRequired, Denied
+from wsproxy.model import (
+    Address,
+    AddressVerdict,
+    Identity,
+    Peer,
+    ProxyRequest,
+    RequestKind,
+    Target,
+)
 from wsproxy.net.listen import is_local
 from wsproxy.net.resolve import Resolver
 from wsproxy.observe.exchange import Exchange, milliseconds
 from wsproxy.policy.addresses import Zone, is_own_listener, vet
 from wsproxy.policy.rules import Ask, Rules, decide, tunnel_protocols
 from wsproxy.protocol.handshake import offered_subprotocols
+from wsproxy.proxy.credentials import (
+    Offer,
+    can_be_guessed,
+    find_offer,
+    is_relayed,
+    known,
+    verify,
+    without_challenge,
+)
 from wsproxy.proxy.route import ANY_SOURCE, Parents, Route, Sources
 
 __all__ = ["Gate", "Remembered"]
@@ -30,7 +47,6 @@ __all__ = ["Gate", "Remembered"]
 _LASTING = b"basic", b"bearer"
 """Schemes whose credentials are good for more than one request."""
 _HTTP, _WEBSOCKET = frozenset({"http"}), frozenset({"websocket"})
-_RELAYED = frozenset({b"via", b"forwarded", b"x-forwarded-for"})
 _PROTOCOLS = {scheme: frozenset({scheme}) for scheme in ("http", "https", "ws", "wss")}
 
 
@@ -141,9 +157,9 @@ class Gate:
         value = request.field(b"proxy-authorization")
         if value is not None and not value[:7].lower().startswith(_LASTING):
             return None  # asked twice about these, their method would refuse them
-        offered = self._offered(request, value, Remembered(), now)
+        offered = self._offered(request, value, exchange.peer, Remembered(), now)
         if offered is not None:
-            identity = _known(*offered)
+            identity = known(*offered)
             if identity is None:
                 return None
             exchange.authenticate_ms = 0.0
@@ -217,32 +233,39 @@ class Gate:
         raise AuthRequired("the credentials would not be accepted any more")
 
     def _offered(
-        self, request: ProxyRequest, value: bytes | None, remembered: Remembered, now: float
-    ) -> tuple[Sequence[Authenticator], Proof] | None:
-        """The credentials in `value` and who can verify them; None when it needs none."""
+        self,
+        request: ProxyRequest,
+        value: bytes | None,
+        peer: Peer,
+        remembered: Remembered,
+        now: float,
+    ) -> Offer | None:
+        """The credentials of a request, `value` among them; None when it needs none."""
         if not self.authenticators:
             return None
-        bond = remembered.bond
-        if value is None and bond is not None and now < bond.ends_at and not _is_relayed(request):
-            scheme, credentials = bond.scheme, b""
-        else:
-            remembered.bond = bond = None
-            if value is None:
-                if self.auth_required:
-                    raise AuthRequired("proxy credentials are required")
-                return None
-            scheme, credentials = parse_authorization(value)
-        authenticators = self.authenticators.get(scheme)
-        if authenticators is None:
-            raise AuthRequired("this authentication scheme is not offered here")
-        sent, legs = request.sent_target, remembered.legs
-        return authenticators, Proof(credentials, request.method, sent, now, legs, bond)
+        offer = find_offer(self.authenticators, request, value, peer, remembered, now=now)
+        if offer is None and self.auth_required:
+            raise AuthRequired("proxy credentials are required")
+        return offer
 
     async def _authenticate(
         self, request: ProxyRequest, exchange: Exchange, remembered: Remembered
     ) -> None:
+        try:
+            await self._prove(request, exchange, remembered)
+        except AuthContinue:
+            raise
+        except AuthRequired as error:
+            denied = without_challenge(error, self.authenticators, exchange.peer)
+            if denied is None:
+                raise
+            raise denied from error
+
+    async def _prove(
+        self, request: ProxyRequest, exchange: Exchange, remembered: Remembered
+    ) -> None:
         value, now = request.field(b"proxy-authorization"), trio.current_time()
-        offered = self._offered(request, value, remembered, now)
+        offered = self._offered(request, value, exchange.peer, remembered, now)
         if offered is None:
             return
         authenticators, proof = offered
@@ -250,22 +273,20 @@ class Gate:
         try:
             identity = None
             if lockout is None or not lockout.holds(peer, proof.now):
-                identity = await _verify(authenticators, proof)
-            elif (identity := _known(authenticators, proof)) is None:
+                identity = await verify(authenticators, proof)
+            elif (identity := known(authenticators, proof)) is None:
                 raise lockout.refusal(peer, proof.now)
         except AuthContinue:
             raise
         except AuthRequired as error:
             remembered.bond, error.scheme = None, authenticators[0].scheme
-            # A ticket cannot be guessed, and browsers without one send something else by themselves.
-            guessed = not error.stale and authenticators[0].scheme != "Negotiate"
-            if lockout is not None and guessed:
+            if lockout is not None and not error.stale and can_be_guessed(authenticators):
                 lockout.failed(peer, proof.now)
             raise
         finally:
             exchange.authenticate_ms = milliseconds(proof.now, trio.current_time())
         self._admit_identity(identity, exchange, proof.now)
-        if not _is_relayed(request):
+        if not is_relayed(request):
             remembered.bond = proof.bond
 
     def _admit_identity(self, identity: Identity, exchange: Exchange, now: float) -> None:
@@ -345,55 +366,6 @@ class Gate:
         if is_own_listener(address, target.port, self.listeners, is_local=is_local):
             return AddressVerdict(address, False, "the proxy itself")
         return vet(target.host, address, self.zones)
-
-
-def _is_relayed(request: ProxyRequest) -> bool:
-    """Whether somebody between sent this on, who may send several people's over one connection."""
-    return any(name.lower() in _RELAYED for name, _value in request.headers)
-
-
-def _known(authenticators: Sequence[Authenticator], proof: Proof) -> Identity | None:
-    """Who it is, if one of them knows at once; when all know that it is nobody, that is said.
-
-    Raises:
-        AuthRequired: see `Authenticator.authenticate_nowait`.
-    """
-    wrong: AuthRequired | None = None
-    undecided = False
-    for authenticator in authenticators:
-        try:
-            identity = authenticator.authenticate_nowait(proof)
-        except AuthRequired as error:
-            wrong = error
-        else:
-            if identity is not None:
-                return identity
-            undecided = True
-    if wrong is not None and not undecided:
-        raise wrong
-    return None
-
-
-async def _verify(authenticators: Sequence[Authenticator], proof: Proof) -> Identity:
-    """Who it is, however long that takes; those who do not answer are told of only if nobody knows.
-
-    Raises:
-        WsproxyError: see `Authenticator.authenticate`.
-    """
-    identity = _known(authenticators, proof)
-    if identity is not None:
-        return identity
-    failure: WsproxyError | None = None
-    for authenticator in authenticators:
-        try:
-            return await authenticator.authenticate(proof)
-        except AuthContinue:
-            raise
-        except (AuthRequired, AuthUnavailable) as error:
-            if not isinstance(failure, AuthUnavailable):
-                failure = error
-    assert failure is not None, "a scheme has a method"
-    raise failure
 
 
 def _with_handshake(ask: Ask, request: ProxyRequest) -> Ask:

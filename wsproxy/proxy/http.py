@@ -8,7 +8,6 @@ all that belonged to HTTP is let go and only two sockets remain.
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -21,6 +20,7 @@ from wsproxy.errors import (
     ClientProtocolError,
     ClientStalled,
     ClientTimeout,
+    ClientTlsError,
     ConnectTimeout,
     Denied,
     LimitReached,
@@ -36,6 +36,7 @@ from wsproxy.errors import (
 from wsproxy.model import CloseReason, Peer, ProxyRequest, RequestKind, Side
 from wsproxy.net.http1 import ClientChannel
 from wsproxy.net.streams import TcpStream
+from wsproxy.net.tls_socket import Endpoint
 from wsproxy.observe.exchange import Exchange
 from wsproxy.protocol.handshake import asks_for_websocket
 from wsproxy.protocol.inside import check_host_inside
@@ -49,7 +50,7 @@ from wsproxy.proxy.runtime import Live
 from wsproxy.proxy.session import Begun, Session
 from wsproxy.proxy.upgrade import upgrade
 
-__all__ = ["STORIES", "serve"]
+__all__ = ["STORIES", "blame", "serve", "serve_admitted", "turn_away"]
 
 log = logging.getLogger("wsproxy")
 
@@ -64,7 +65,7 @@ STORIES: dict[RequestKind, Story] = {
 }
 
 
-async def serve(sock: socket.socket, peer: Peer, *, live: Live, begun: Begun | None = None) -> None:
+async def serve(sock: Endpoint, peer: Peer, *, live: Live, begun: Begun | None = None) -> None:
     """Serves one accepted connection, to its end or until it has become a tunnel.
 
     Args:
@@ -74,12 +75,18 @@ async def serve(sock: socket.socket, peer: Peer, *, live: Live, begun: Begun | N
         begun: what was done of it already.
     """
     session = Session(ClientChannel(TcpStream(sock)), peer, live, begun)
-    occupancy = live.runtime.occupancy
     try:
-        occupancy.enter(peer.address)
+        live.runtime.occupancy.enter(peer.address)
     except LimitReached as error:
-        await _turn_away(session, error)
+        await turn_away(session, error)
         return
+    await serve_admitted(session)
+
+
+async def serve_admitted(session: Session) -> None:
+    """Serves a connection that has its place, and gives the place back in the end."""
+    # The same after a reload.
+    occupancy = session.runtime.occupancy
     tunnel: OpenTunnel | Intercepted | None = None
     try:
         tunnel = await _converse(session)
@@ -87,12 +94,12 @@ async def serve(sock: socket.socket, peer: Peer, *, live: Live, begun: Begun | N
             tunnel = await _converse_inside(tunnel)
     finally:
         if not isinstance(tunnel, OpenTunnel):
-            occupancy.leave(peer.address)
+            occupancy.leave(session.peer.address)
     if isinstance(tunnel, OpenTunnel):
-        begin_tunnel(tunnel, live)
+        begin_tunnel(tunnel, session.live)
 
 
-async def _turn_away(session: Session, error: LimitReached) -> None:
+async def turn_away(session: Session, error: WsproxyError) -> None:
     """Says why, unless so many are being told already that even this would cost too much."""
     runtime = session.runtime
     exchange = Exchange(session.peer, trio.current_time())
@@ -103,7 +110,7 @@ async def _turn_away(session: Session, error: LimitReached) -> None:
                     await _refuse(session, None, exchange, error)
                 else:
                     exchange.fail(error)
-                    exchange.end(*_blame(error))
+                    exchange.end(*blame(error))
             finally:
                 runtime.log("access", exchange)
             if polite:
@@ -247,7 +254,7 @@ async def _refuse(
     """Answers what went wrong, if it still can; True when the connection may go on."""
     exchange.fail(error)
     revoked = error is exchange.revoked
-    exchange.end(*((Side.PROXY, CloseReason.REVOKED) if revoked else _blame(error)))
+    exchange.end(*((Side.PROXY, CloseReason.REVOKED) if revoked else blame(error)))
     log.log(_LEVELS[face(error).level], "%s: %s", exchange.id, exchange.detail)
     if not isinstance(error, AuthRequired):  # nothing was asked of the origin, whose legs may go on
         session.drop_upstream()
@@ -309,11 +316,12 @@ def _may_go_on_after(session: Session, request: ProxyRequest | None, error: Exce
     return known and session.may_go_on(request) and not request.expects_continue
 
 
-def _blame(error: Exception) -> tuple[Side, CloseReason]:
+def blame(error: Exception) -> tuple[Side, CloseReason]:
+    """Who ended a request that failed with `error`, and why."""
     match error:
         case ClientGone():
             return Side.CLIENT, CloseReason.RESET
-        case ClientProtocolError():
+        case ClientProtocolError() | ClientTlsError():
             return Side.CLIENT, CloseReason.PROTOCOL
         case ClientStalled():
             return Side.CLIENT, CloseReason.STALLED

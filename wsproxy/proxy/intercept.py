@@ -26,7 +26,7 @@ from wsproxy.model import CloseReason, ProxyRequest, Side
 from wsproxy.net.http1 import ClientChannel, UpstreamChannel
 from wsproxy.net.streams import TcpStream
 from wsproxy.net.tls import ACCESS_DENIED, start_client_tls, start_upstream_tls
-from wsproxy.net.tls_socket import TlsSocket, plain
+from wsproxy.net.tls_socket import TlsSocket
 from wsproxy.observe.exchange import Exchange
 from wsproxy.policy.ask import HALF_TLS
 from wsproxy.protocol.client_hello import ClientHello
@@ -36,7 +36,8 @@ from wsproxy.proxy.pages import answer_bytes, refusal
 from wsproxy.proxy.peek import Seen, peek
 from wsproxy.proxy.pins import Pins
 from wsproxy.proxy.route import Route
-from wsproxy.proxy.session import Inside, Session, Upstream
+from wsproxy.proxy.session import Session
+from wsproxy.proxy.upstream import Inside, Upstream
 
 __all__ = ["Intercepted", "Tunnelled", "look_into"]
 
@@ -239,7 +240,7 @@ class _Look:
         session, exchange, host = self.session, self.exchange, inside.target.host
         client_context = await interception.minter.context(host)
         client = await start_client_tls(
-            plain(session.client.stream.detach()),
+            session.client.stream.detach(),
             client_context,
             self.seen.octets,
             timeout_s=interception.handshake_s,

@@ -34,8 +34,11 @@ class Occupancy:
         """Goes on with the limits of `other`; who is inside stays."""
         self._connections, self._per_client = other._connections, other._per_client
 
-    def enter(self, client: Address) -> None:
+    def enter(self, client: Address | None) -> None:
         """Takes a place; every `enter` that returns needs a `leave`.
+
+        Args:
+            client: whose it is; None while nobody knows.
 
         Raises:
             LimitReached: 503 when the proxy is full, 429 when this client is.
@@ -44,12 +47,13 @@ class Occupancy:
             raise LimitReached(
                 f"the proxy serves {self._connections} connections already", status=503
             )
-        if self._per_client is not None and self._by_client[client] >= self._per_client:
-            raise LimitReached(
-                f"this client has {self._per_client} connections already", status=429
-            )
-        # Counted without a limit, too: a reload may bring one.
-        self._by_client[client] += 1
+        if client is not None:
+            if self._per_client is not None and self._by_client[client] >= self._per_client:
+                raise LimitReached(
+                    f"this client has {self._per_client} connections already", status=429
+                )
+            # Counted without a limit, too: a reload may bring one.
+            self._by_client[client] += 1
         self.open += 1
 
     @contextmanager
@@ -61,9 +65,10 @@ class Occupancy:
         finally:
             self._turning_away -= 1
 
-    def leave(self, client: Address) -> None:
+    def leave(self, client: Address | None) -> None:
         """Gives the place back."""
         self.open -= 1
-        self._by_client[client] -= 1
-        if not self._by_client[client]:
-            del self._by_client[client]
+        if client is not None:
+            self._by_client[client] -= 1
+            if not self._by_client[client]:
+                del self._by_client[client]

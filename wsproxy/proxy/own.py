@@ -30,13 +30,15 @@ async def own(session: Session, request: ProxyRequest, exchange: Exchange) -> bo
     elif path in PAC_PATHS and request.method in ("GET", "HEAD"):
         named = request.field(b"host") or b"127.0.0.1:8080"
         kind = (b"Content-Type", b"application/x-ns-proxy-autoconfig")
-        page = Page(200, [kind, (b"Cache-Control", b"no-store")], pac_file(named.decode("latin-1")))
+        script = pac_file(named.decode("latin-1"), scheme=session.scheme)
+        page = Page(200, [kind, (b"Cache-Control", b"no-store")], script)
     elif path != b"/":
         page = status_page(404, "not found; this is a proxy, see /")
     elif request.method not in ("GET", "HEAD"):
         page = status_page(405, "this is a proxy, see /", [(b"Allow", b"GET, HEAD")])
     else:
-        page = help_page(request, trust_section if interception is not None else None)
+        more = trust_section if interception is not None else None
+        page = help_page(request, more, scheme=session.scheme)
     return await _finish(session, request, exchange, page)
 
 

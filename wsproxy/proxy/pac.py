@@ -25,10 +25,12 @@ function FindProxyForURL(url, host) {
 """
 
 
-def pac_file(address: str) -> bytes:
+def pac_file(address: str, *, scheme: str = "http") -> bytes:
     """The script.
 
     Args:
         address: ``host:port`` of this proxy as the client knows it.
+        scheme: of its URL: ``http``, or ``https`` where there is TLS to the proxy.
     """
-    return (_FILE % json.dumps(f"PROXY {address}")).encode("ascii", "replace")
+    kind = "HTTPS" if scheme == "https" else "PROXY"
+    return (_FILE % json.dumps(f"{kind} {address}")).encode("ascii", "replace")

@@ -143,46 +143,55 @@ def _document(title: str, content: str) -> bytes:
     ).encode()
 
 
-_SETUP = (
-    "<h2>Clients</h2><dl>"
+_ONLY_IN_CLEAR = (
     "<dt>Windows<dd><code>netsh winhttp set proxy %(address)s</code>, and Settings, Network, Proxy"
     "<dt>macOS<dd><code>networksetup -setwebproxy Wi-Fi HOST PORT; "
     "networksetup -setsecurewebproxy Wi-Fi HOST PORT</code>"
-    "<dt>git<dd><code>git config --global http.proxy http://%(address)s</code>"
-    "<dt>pip<dd><code>pip --proxy http://%(address)s install …</code>"
-    "<dt>npm<dd><code>npm config set proxy http://%(address)s; "
-    "npm config set https-proxy http://%(address)s</code>"
-    "<dt>Docker<dd><code>~/.docker/config.json</code>: <code>proxies.default.httpsProxy</code>"
     "<dt>Java<dd><code>-Dhttps.proxyHost=HOST -Dhttps.proxyPort=PORT</code>; with Basic also "
     "<code>-Djdk.http.auth.tunneling.disabledSchemes=</code>"
-    "<dt>.NET<dd><code>options.Proxy = new WebProxy(&quot;http://%(address)s&quot;)</code>"
-    "<dt>Node.js<dd>an agent: <code>new HttpsProxyAgent(&quot;http://%(address)s&quot;)</code>"
-    "<dt>Python<dd><code>websockets.connect(uri, proxy=&quot;http://%(address)s&quot;)</code>"
-    "</dl>"
 )
+"""Clients that cannot speak TLS to a proxy."""
+_SETUP = (
+    "<dt>git<dd><code>git config --global http.proxy %(url)s</code>"
+    "<dt>pip<dd><code>pip --proxy %(url)s install …</code>"
+    "<dt>npm<dd><code>npm config set proxy %(url)s; npm config set https-proxy %(url)s</code>"
+    "<dt>Docker<dd><code>~/.docker/config.json</code>: <code>proxies.default.httpsProxy</code>"
+    "<dt>.NET<dd><code>options.Proxy = new WebProxy(&quot;%(url)s&quot;)</code>"
+    "<dt>Node.js<dd>an agent: <code>new HttpsProxyAgent(&quot;%(url)s&quot;)</code>"
+    "<dt>Python<dd><code>websockets.connect(uri, proxy=&quot;%(url)s&quot;)</code>"
+)
+_BROWSERS = {
+    "http": "Browsers: set it as HTTP proxy for all protocols; WebSockets go through it too. Or give "
+    "them the address of a script",
+    "https": "This is an HTTPS proxy: what is said to it is encrypted. Browsers take it from a "
+    "script; give them its address",
+}
 
 
-def help_page(request: ProxyRequest, more: Callable[[str], str] | None = None) -> Page:
+def help_page(
+    request: ProxyRequest, more: Callable[[str], str] | None = None, *, scheme: str = "http"
+) -> Page:
     """What someone sees who opens the proxy's own address.
 
     Args:
         request: names the address.
-        more: makes what else is to be said, as HTML, from that address.
+        more: makes what else is to be said, as HTML, from the proxy's URL.
+        scheme: of that URL: ``http``, or ``https`` where there is TLS to the proxy.
     """
     named = request.field(b"host") or b"127.0.0.1:8080"
     address = html.escape(named.decode("latin-1"))
+    url = f"{scheme}://{address}"
+    clients = _SETUP if scheme == "https" else _ONLY_IN_CLEAR + _SETUP
     content = (
         "<p>This is a forward proxy for HTTP and WebSocket. It is not a web site: set it as the "
         "proxy of a browser or program.</p>"
-        f"<pre><code>curl --proxy http://{address} https://example.com/\n"
-        f"export https_proxy=http://{address} http_proxy=http://{address}</code></pre>"
-        "<p>Browsers: set it as HTTP proxy for all protocols; WebSockets go through it too. Or give "
-        f"them the address of a script: <code>http://{address}/proxy.pac</code></p>"
-        + _SETUP
-        % {"address": address}
+        f"<pre><code>curl --proxy {url} https://example.com/\n"
+        f"export https_proxy={url} http_proxy={url}</code></pre>"
+        f"<p>{_BROWSERS[scheme]}: <code>{url}/proxy.pac</code></p>"
+        "<h2>Clients</h2><dl>" + clients % {"address": address, "url": url} + "</dl>"
     )
     if more is not None:
-        content += more(address)
+        content += more(url)
     kind = (b"Content-Type", b"text/html; charset=utf-8")
     return Page(200, [kind, *_NO_STORE], _document("wsproxy", content))
 

@@ -11,6 +11,7 @@ import trio
 from wsproxy.config.parts import Parts
 from wsproxy.net.engine import Engine, RelayLimits
 from wsproxy.observe.exchange import Exchange
+from wsproxy.proxy.entrance import Entrance
 from wsproxy.proxy.gate import Gate
 from wsproxy.proxy.looking import Looking
 from wsproxy.proxy.occupancy import Occupancy
@@ -73,6 +74,7 @@ class Runtime:
         via: this process's pseudonym in Via fields.
         log: takes ``open`` or, exactly once, ``access``, and the exchange; never blocks.
         quotas: what users, rules and clients may have.
+        entrances: what stands before HTTP, listener by listener.
         standing: what was admitted and still goes on.
         services: what runs for as long as this is what is configured.
         parts: what it was built from.
@@ -90,6 +92,7 @@ class Runtime:
     log: Callable[[str, Exchange], None]
     standing: Standing
     quotas: Quotas = field(default_factory=Quotas)
+    entrances: Sequence[Entrance] = ()
     services: Sequence[Callable[[], Awaitable[None]]] = ()
     parts: Parts = field(default_factory=Parts)
 

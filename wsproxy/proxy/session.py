@@ -8,7 +8,6 @@ anybody else's request.
 from __future__ import annotations
 
 import socket
-import ssl
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,148 +16,28 @@ from email.utils import formatdate
 import h11
 import trio
 
-from wsproxy.errors import ConnectFailed, UpstreamProtocolError, WsproxyError
-from wsproxy.model import Address, CloseReason, Headers, Peer, ProxyRequest, Side, Target
+from wsproxy.errors import WsproxyError
+from wsproxy.model import Address, CloseReason, Peer, ProxyRequest, Side, Target
 from wsproxy.net.allowance import Allowances
 from wsproxy.net.http1 import ClientChannel, UpstreamChannel
-from wsproxy.net.parents import Parent
 from wsproxy.net.streams import TcpStream
-from wsproxy.net.tickets import Introduction
 from wsproxy.net.tls import start_upstream_tls
-from wsproxy.net.tls_socket import Endpoint
+from wsproxy.net.tls_socket import Endpoint, TlsSocket
 from wsproxy.observe.exchange import Exchange
-from wsproxy.protocol.inside import interpret_inside
 from wsproxy.proxy.gate import Remembered
 from wsproxy.proxy.pages import Page, reason_phrase
-from wsproxy.proxy.route import ANY_SOURCE, Attempt, Route, Way
+from wsproxy.proxy.route import Attempt, Route
 from wsproxy.proxy.runtime import Live
 from wsproxy.proxy.shares import Pair
+from wsproxy.proxy.upstream import Inside, Upstream
 
-__all__ = ["Begun", "Session", "Upstream"]
+__all__ = ["Begun", "Session"]
 
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024
 """How much of a refused request's body is read for the sake of clients that
 send it whole before they look at the answer (.NET, OkHttp, Java)."""
 MAX_DISCARD_S = 120.0
 """For how long at most."""
-
-
-class Upstream:
-    """A client's own connection to an origin.
-
-    Args:
-        channel: open and idle.
-        target: what it was opened for.
-        address: where it leads.
-        fresh: nothing was asked over it yet.
-        parent: takes requests in absolute-form over it; None: it leads to the target.
-        way: how it was made.
-
-    Attributes:
-        used: for more than one request.
-        authenticated: by a scheme that authenticates connections, or about to be.
-        introduction: of us to the parent, which it has not answered yet.
-    """
-
-    __slots__ = (
-        "address",
-        "authenticated",
-        "channel",
-        "fresh",
-        "introduction",
-        "parent",
-        "target",
-        "used",
-        "way",
-    )
-
-    def __init__(
-        self,
-        channel: UpstreamChannel,
-        target: Target,
-        address: Address,
-        *,
-        fresh: bool = True,
-        parent: Parent | None = None,
-        way: Way = (None, ANY_SOURCE),
-    ) -> None:
-        self.parent = parent
-        self.way = way
-        self.fresh = fresh
-        self.channel = channel
-        self.target = target
-        self.address = address
-        self.used = False
-        self.authenticated = False
-        self.introduction: Introduction | None = None
-
-    async def introduce(self) -> list[tuple[bytes, bytes]]:
-        """The field that proves to the parent who we are.
-
-        Raises:
-            ConnectFailed: no ticket can be had.
-            ConnectTimeout: or not in time.
-        """
-        if self.parent is None:
-            return []
-        if self.parent.tickets is None:
-            return self.parent.authorization
-        self.introduction = await self.parent.tickets.introduce()
-        return [self.introduction.credentials]
-
-    def refused(self) -> WsproxyError:
-        """What a 407 of upstream means."""
-        if self.parent is None:
-            # Only we may ask for the credentials the client has for its proxy.
-            return UpstreamProtocolError("the origin asked for proxy credentials")
-        return ConnectFailed(f"{self.parent.name} refuses our credentials")
-
-    def hear(self, headers: Headers) -> None:
-        """Looks at how the parent answers an introduction.
-
-        Raises:
-            ConnectFailed: it is not who it must be.
-        """
-        introduction, self.introduction = self.introduction, None
-        if introduction is not None:
-            introduction.check(headers)
-
-    def serves(self, target: Target) -> bool:
-        """Whether a request for `target` may use this connection."""
-        mine = self.target
-        same = (mine.host, mine.port) == (target.host, target.port)
-        return same and (self.channel.untouched if self.fresh else self.channel.reusable)
-
-
-@dataclass(slots=True)
-class Inside:
-    """A tunnel that is intercepted, as its inside knows it.
-
-    Attributes:
-        target: of the CONNECT.
-        route: where it leads.
-        exchange: of the CONNECT.
-        context: our side of TLS towards the origin.
-        handshake_s: for one handshake.
-        error: why nothing can be asked of the origin.
-        upstream: the connection that was made with the tunnel.
-    """
-
-    target: Target
-    route: Route
-    exchange: Exchange
-    context: ssl.SSLContext
-    handshake_s: float
-    error: WsproxyError | None = None
-    upstream: Upstream | None = None
-
-    def interpret(self, request: ProxyRequest) -> ProxyRequest:
-        """What a request asks for.
-
-        Raises:
-            ClientProtocolError: not what may be asked inside a tunnel.
-        """
-        return interpret_inside(request, self.target)
 
 
 @dataclass(slots=True)
@@ -243,6 +122,11 @@ class Session:
         self.remembered = Remembered()
         self.allowances: Allowances | None = None
         self._share: Pair | None = None
+
+    @property
+    def scheme(self) -> str:
+        """Of the URL by which the client knows this proxy."""
+        return "https" if isinstance(self.client.stream.sock, TlsSocket) else "http"
 
     def new_exchange(self, began_at: float) -> Exchange:
         """The notebook of the next request; inside a tunnel it is known who asks."""

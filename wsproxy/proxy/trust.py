@@ -30,13 +30,13 @@ _STEPS: Final = {
 }
 
 
-def trust_section(address: str) -> str:
+def trust_section(url: str) -> str:
     """HTML: what to install where.
 
     Args:
-        address: of this proxy, as the client knows it; already escaped.
+        url: of this proxy, as the client knows it; already escaped.
     """
-    link = f"http://{address}{CA_PATH.decode()}"
+    link = url + CA_PATH.decode()
     rows = "".join(
         f"<dt>{html.escape(where)}<dd><code>{html.escape(step)}</code>"
         for where, step in _STEPS.items()

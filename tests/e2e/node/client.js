@@ -4,6 +4,7 @@
 //   agent      "tunnel" (https-proxy-agent, CONNECT) or "absolute" (http-proxy-agent)
 //   fields     fields that the agent adds to what it sends to the proxy
 //   authority  PEM file to trust
+//   proxyTls   PEM files for TLS to the proxy: {ca, cert, key}; the two last may be missing
 //   bytes      size of the binary message to send, for ws: and wss:
 //   compress   whether to offer permessage-deflate; it does unless told otherwise
 // The result is one line of JSON on stdout.
@@ -17,8 +18,9 @@ import WebSocket from 'ws';
 
 const task = JSON.parse(process.argv[2]);
 const Agent = task.agent === 'tunnel' ? HttpsProxyAgent : HttpProxyAgent;
+const toProxy = Object.entries(task.proxyTls ?? {}).map(([name, file]) => [name, readFileSync(file)]);
 const options = {
-  agent: new Agent(task.proxy, { headers: task.fields ?? {} }),
+  agent: new Agent(task.proxy, { headers: task.fields ?? {}, ...Object.fromEntries(toProxy) }),
   ca: readFileSync(task.authority),
   perMessageDeflate: task.compress ?? true,
 };
