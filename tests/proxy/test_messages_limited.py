@@ -47,13 +47,13 @@ async def alices(
 MODES = pytest.mark.parametrize("mode", ["metadata", "log", "enforce"])
 
 
-@MODES
 @pytest.fixture
 def autojump_clock() -> MockClock:
     """Jumps once nothing has come over the sockets for a moment: the kernel takes its time."""
     return MockClock(autojump_threshold=0.005)
 
 
+@MODES
 async def test_who_says_too_much_is_not_read_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock, mode: str
 ) -> None:
