@@ -9,11 +9,10 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.net.relays import (
     FOREVER,
@@ -38,9 +37,6 @@ from wsproxy.net.pipes import PipePool
 from wsproxy.net.pump import BULK_READS, Pump, Room, Step
 from wsproxy.net.streams import TcpStream
 from wsproxy.policy.rates import Bucket, Window
-
-if TYPE_CHECKING:
-    from trio.testing import MockClock
 
 __all__ = ["trusting"]  # a fixture
 

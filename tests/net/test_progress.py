@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.net.relays import (
     FOREVER,
@@ -22,9 +21,6 @@ from tests.net.relays import (
 from wsproxy.model import CloseReason, Side
 from wsproxy.net.engine import Engine
 from wsproxy.net.progress import Progress, unsent_bytes
-
-if TYPE_CHECKING:
-    from trio.testing import MockClock
 
 PIECE = 64 * 1024
 IMPATIENT = replace(FOREVER, stalled_timeout_s=60)

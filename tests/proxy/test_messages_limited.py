@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from tests.proxy.inspected import (
     ConnectedPair,
@@ -24,9 +24,6 @@ from wsproxy.observe.exchange import Exchange
 from wsproxy.protocol.frames import encode_close, parse_close, parse_header, unmask
 from wsproxy.proxy.quotas import Allotment, Quotas
 from wsproxy.proxy.shares import ShareSettings
-
-if TYPE_CHECKING:
-    from trio.testing import MockClock
 
 OPENING = len(handshake()) + 1000
 """More than what it takes to open one."""
