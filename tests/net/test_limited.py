@@ -60,7 +60,7 @@ def limited(
 @pytest.fixture
 def autojump_clock() -> MockClock:
     """Jumps once nothing has come over the sockets for a moment: the kernel takes its time."""
-    return MockClock(autojump_threshold=0.005)
+    return MockClock(autojump_threshold=0.001)
 
 
 async def test_a_download_takes_its_time_and_arrives_unchanged(

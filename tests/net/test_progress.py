@@ -29,7 +29,7 @@ IMPATIENT = replace(FOREVER, stalled_timeout_s=60)
 @pytest.fixture
 def autojump_clock() -> MockClock:
     """Jumps once nothing has come over the sockets for a moment: the kernel takes its time."""
-    return MockClock(autojump_threshold=0.005)
+    return MockClock(autojump_threshold=0.001)
 
 
 def test_what_is_acknowledged_counts_though_nothing_more_is_accepted() -> None:

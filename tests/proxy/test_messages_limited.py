@@ -47,7 +47,7 @@ MODES = pytest.mark.parametrize("mode", ["metadata", "log", "enforce"])
 @pytest.fixture
 def autojump_clock() -> MockClock:
     """Jumps once nothing has come over the sockets for a moment: the kernel takes its time."""
-    return MockClock(autojump_threshold=0.005)
+    return MockClock(autojump_threshold=0.001)
 
 
 @MODES
