@@ -246,9 +246,12 @@ class Heard(logging.Handler):
 @pytest.fixture
 def heard(process: None) -> Iterator[Heard]:
     handler = Heard()
-    logging.getLogger("wsproxy").addHandler(handler)
+    logger = logging.getLogger("wsproxy")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
     yield handler
-    logging.getLogger("wsproxy").removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
+    logger.removeHandler(handler)
 
 
 class Reloading:

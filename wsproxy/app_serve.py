@@ -186,7 +186,7 @@ class _Server:
             runtime = self._live.runtime
             going_on = len(runtime.standing)
             ended = await runtime.standing.review(runtime.gate)
-            log.warning(
+            log.info(
                 "reloaded: %s holds now; %d of %d sessions under way are not allowed by it and end",
                 self._config.file,
                 ended,
