@@ -405,6 +405,21 @@ def test_a_user_who_is_taken_out_of_the_file_is_gone_without_a_signal(
     assert revoked == ["alice"]
 
 
+def test_a_fault_while_it_is_built_changes_nothing(
+    reloading: Reloading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def drive(urls: list[str]) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(app_serve, "build", None)
+            reloading.reload(DENIED, "reload: a fault of ours")
+        with connect(urls[0]) as sock:
+            assert ask(sock).startswith(b"HTTP/1.1 200 ")
+        reloading.reload(OPEN)
+        interrupt()
+
+    reloading.serve(drive)
+
+
 def test_services_go_on_with_what_they_serve(tmp_path: Path, heard: Heard) -> None:
     keys = KeySet([ECKey.generate_key("P-256", {"kid": "k"})])
     (tmp_path / "jwks").write_text(json.dumps(keys.as_dict(private=False)))

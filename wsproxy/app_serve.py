@@ -203,6 +203,10 @@ class _Server:
                 log.error("reload: %s", error)
             log.error("reload: nothing has changed; %s holds as it was", self._config.file)
             return False
+        except Exception:
+            # The barrier of sessions, for this one: what runs does not fall over what might have.
+            log.exception("reload: a fault of ours; nothing has changed")
+            return False
         self._doors.adopt(change)
         self._live.runtime = runtime.succeed(self._live.runtime)
         self._config, self._users = config, users
