@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -249,3 +249,24 @@ def test_a_connection_that_broke_at_once_is_left_to_a_session(tmp_path: Path) ->
     near.close()
     assert isinstance(handler, functools.partial)
     assert handler.keywords["begun"].octets == b""
+
+
+class Full:
+    """A client's socket that takes nothing just now."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.recv = sock.recv
+
+    def send(self, _data: bytes) -> int:
+        raise BlockingIOError
+
+
+async def test_a_request_that_is_left_to_a_session_is_counted_once(tmp_path: Path) -> None:
+    def look(sock: socket.socket, peer: Peer, *, live: Live) -> Handler | None:
+        return express(cast("socket.socket", Full(sock)), peer, live=live)
+
+    config = OPEN + "limits: {requests_per_client: 1/h}\n"
+    async with open_lane(tmp_path, config, lane=look) as lane:
+        assert await lane.ask(connect(lane.authority) + b"x") == ESTABLISHED + b"x"
+        assert (await lane.ask(connect(lane.authority))).startswith(b"HTTP/1.1 429 ")
+        assert lane.left == 2

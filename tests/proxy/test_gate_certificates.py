@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,9 +13,10 @@ import trio
 from tests.support.door import credentials, write_users
 from tests.support.doorkeeper import Doorkeeper
 from wsproxy.app import build
+from wsproxy.auth.proof import Bond, Remembered
 from wsproxy.config.load import load
 from wsproxy.errors import AuthRequired, Denied, LimitReached, WsproxyError
-from wsproxy.model import Certificate, Peer, ProxyRequest
+from wsproxy.model import Certificate, Identity, Peer, ProxyRequest
 from wsproxy.observe.exchange import Exchange
 from wsproxy.protocol.http1 import ServerConnection
 from wsproxy.proxy.gate import Gate
@@ -151,3 +153,12 @@ async def test_rules_see_user_and_groups(tmp_path: Path) -> None:
     assert isinstance(exchange, Exchange)
     assert exchange.rule == "desk"
     assert isinstance(await admit(gate, Certificate((("commonName", "bob"),))), Denied)
+
+
+async def test_a_bond_counts_no_more_without_its_method(tmp_path: Path) -> None:
+    identity = Identity("alice", frozenset(), "negotiate")
+    remembered = Remembered(bond=Bond("negotiate", identity, math.inf))
+    gate = make_gate(tmp_path, CERTIFICATE, BASIC, more=", required: false")
+    exchange = Exchange(Peer(ip_address("192.0.2.7"), 7), trio.current_time())
+    await gate.admit(a_request(), exchange, remembered=remembered)
+    assert (exchange.user, remembered.bond) == (None, None)

@@ -43,6 +43,7 @@ async def connect(
     sock, _address, _parent = await route.connect(exchange, begun=begun)
     upstream = TcpStream(sock)
     try:
+        session.catch_up(exchange)
         established = established_with(session.remembered.answer())
         await client.send(established, timeout_s=session.runtime.timeouts.body_s)
     except BaseException:
@@ -50,6 +51,7 @@ async def connect(
         raise
     exchange.status = 200
     early = client.take_rest()
+    session.catch_up(exchange)
     if session.runtime.looking.concerns(exchange.rule):
         return await look_into(session, request, exchange, Tunnelled(route, upstream, early))
     return OpenTunnel(

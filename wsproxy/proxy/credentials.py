@@ -58,7 +58,9 @@ def find_offer(
     """
     by_certificate = None if peer.certificate is None else authenticators.get(_CERTIFICATE)
     bond = remembered.bond
-    if value is None and bond is not None and now < bond.ends_at and not is_relayed(request):
+    if bond is not None and (now >= bond.ends_at or bond.scheme not in authenticators):
+        bond = None
+    if value is None and bond is not None and not is_relayed(request):
         scheme, credentials = bond.scheme, b""
     else:
         remembered.bond = bond = None

@@ -87,6 +87,7 @@ def _open(sock: socket.socket, peer: Peer, live: Live, begun: Begun) -> OpenTunn
     try:
         runtime.quotas.enter(exchange, now)
         runtime.quotas.take(peer.address, now)
+        begun.noted = True
     except WsproxyError:
         runtime.quotas.leave(exchange)
         runtime.occupancy.leave(peer.address)

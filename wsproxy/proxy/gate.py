@@ -214,12 +214,14 @@ class Gate:
         for ask in exchange.asked:
             assert isinstance(ask, Ask)
             self._judge(ask._replace(identity=exchange.identity, at=self.clock()), exchange)
-            if exchange.upstream is None and exchange.dialled is not None:
-                self.vet(Target("tcp", ask.host, ask.port), (exchange.dialled.address,), exchange)
+            if addresses := _leads_to(ask, exchange):
+                self.vet(Target("tcp", ask.host, ask.port), addresses, exchange)
 
     def _review_identity(self, identity: Identity | None) -> Identity | None:
+        if not self.authenticators:
+            return None  # nobody is asked who he is any more
         if identity is None:
-            if self.authenticators and self.auth_required:
+            if self.auth_required:
                 raise AuthRequired("proxy credentials are required")
             return None
         if identity.expires_at <= self.clock():
@@ -228,8 +230,6 @@ class Gate:
             for one in each:
                 if (now := one.review(identity)) is not None:
                     return now
-        if not self.authenticators:
-            return None  # nobody is asked who he is any more
         raise AuthRequired("the credentials would not be accepted any more")
 
     def _offered(
@@ -366,6 +366,15 @@ class Gate:
         if is_own_listener(address, target.port, self.listeners, is_local=is_local):
             return AddressVerdict(address, False, "the proxy itself")
         return vet(target.host, address, self.zones)
+
+
+def _leads_to(ask: Ask, exchange: Exchange) -> Sequence[Address]:
+    """The addresses that a gate has vetted for what was asked, as far as they still count."""
+    if exchange.upstream is not None:
+        return () if ask.host.address is None else (ask.host.address,)
+    if exchange.dialled is not None:
+        return (exchange.dialled.address,)
+    return [one.address for one in exchange.addresses if one.allow]
 
 
 def _with_handshake(ask: Ask, request: ProxyRequest) -> Ask:

@@ -206,7 +206,9 @@ async def _serve_request(session: Session, exchange: Exchange) -> Outcome:
         request = await _read_head(session, exchange)
         if request is not None:
             exchange.begin(request, trio.current_time())
-            session.runtime.quotas.take(session.peer.address, trio.current_time())
+            if not session.begun.noted:
+                session.runtime.quotas.take(session.peer.address, trio.current_time())
+            session.begun.noted = False
             if session.inside is not None:
                 request = session.inside.interpret(request)
                 exchange.begin(request, trio.current_time())
@@ -285,7 +287,8 @@ def _challenges(session: Session, error: Exception) -> list[bytes]:
     if isinstance(error, AuthContinue):
         return [error.challenge]
     refusal = error if isinstance(error, AuthRequired) else None
-    return session.runtime.gate.challenges(trio.current_time(), refusal=refusal)
+    # Of the gate of now: it may be the one that refuses.
+    return session.live.runtime.gate.challenges(trio.current_time(), refusal=refusal)
 
 
 def _body_is_coming(request: ProxyRequest, error: Exception) -> bool:

@@ -120,9 +120,10 @@ class _Look:
 
     async def decide(self) -> OpenTunnel | Intercepted | bool:
         """What becomes of it."""
-        exchange, seen, looking = self.exchange, self.seen, self.session.runtime.looking
+        exchange, seen = self.exchange, self.seen
         self._note()
         try:
+            self.session.catch_up(exchange)
             self.session.runtime.gate.decide(self.request, exchange)
             choice, why = self._choose()
             if choice == "refuse":
@@ -130,8 +131,9 @@ class _Look:
         except Denied as error:
             return await self._refuse(error)
         exchange.tls = _record(seen, choice, why)
-        if choice == "intercept" and looking.interception is not None:
-            return await self._intercept(looking.interception)
+        interception = self.session.runtime.looking.interception
+        if choice == "intercept" and interception is not None:
+            return await self._intercept(interception)
         return self._pass_through(self.way.upstream)
 
     def _note(self) -> None:

@@ -47,10 +47,12 @@ class Begun:
     Attributes:
         octets: read from the client, for the first request.
         attempt: to connect that request's upstream.
+        noted: that request is counted already, see `Quotas.take`.
     """
 
     octets: bytes = b""
     attempt: Attempt | None = None
+    noted: bool = False
 
     def take_attempt(self, addresses: Sequence[Address]) -> Attempt | None:
         """The attempt, if it leads to one of `addresses`; else it is given up."""
@@ -148,6 +150,7 @@ class Session:
             self.runtime.quotas.enter(exchange, trio.current_time())
         else:
             gate.decide(request, exchange)
+            self.catch_up(exchange)
             self.runtime.quotas.shares.check(exchange, trio.current_time())
             route = inside.route
         self._allot(exchange)
@@ -167,9 +170,17 @@ class Session:
             WsproxyError: see `Gate.review`.
         """
         if self.runtime is not self.live.runtime:
-            self.runtime = self.live.runtime
-            self.runtime.gate.review(exchange)
+            self.live.runtime.gate.review(exchange)
         self.runtime.standing.note_expiry(exchange)
+
+    def catch_up(self, exchange: Exchange) -> None:
+        """Goes on with what is configured now, once it is connected: only then one address is left to vet.
+
+        Raises:
+            WsproxyError: see `confirm`.
+        """
+        self.confirm(exchange)
+        self.runtime = self.live.runtime
 
     def paired(self, target: Target) -> Address | None:
         """The address of this client's connection to `target`, if it can be used again."""
@@ -217,6 +228,11 @@ class Session:
         endpoint, address, parent = await route.connect(
             exchange, tunnel=tunnel or inside is not None
         )
+        try:
+            self.catch_up(exchange)
+        except WsproxyError:
+            endpoint.close()
+            raise
         channel = UpstreamChannel(TcpStream(await self._secure(endpoint)))
         self.upstream = Upstream(
             channel, route.target, address, fresh=False, parent=parent, way=route.way

@@ -32,14 +32,15 @@ async def upgrade(session: Session, request: ProxyRequest, exchange: Exchange) -
         UpstreamProtocolError: a 101 that does not answer this handshake.
         WsproxyError: what `Gate.admit`, `Route.connect` and the relay raise.
     """
-    runtime = session.runtime
     check_loop(session, request)
     route = await session.admit(request, exchange)
-    plan = runtime.plans.of(exchange.rule)
-    exchange.inspection = None if plan is None else plan.mode
     if session.inside is None:
         session.drop_upstream()
     upstream = await session.connect(route, exchange, tunnel=True)
+    session.catch_up(exchange)
+    runtime = session.runtime
+    plan = runtime.plans.of(exchange.rule)
+    exchange.inspection = None if plan is None else plan.mode
     fields = to_upstream(request, via=runtime.via)
     if plan is not None:
         fields = limited_fields(fields, plan.offer_policy)
