@@ -335,6 +335,29 @@ def test_what_cannot_be_used_changes_nothing(reloading: Reloading, text: str, to
     reloading.serve(drive)
 
 
+def test_a_reload_that_does_not_come_to_its_end_keeps_nobody_from_stopping(
+    tmp_path: Path, heard: Heard
+) -> None:
+    reading, stopped = threading.Event(), threading.Event()
+    in_time: list[bool] = []
+
+    def reread() -> Config:
+        reading.set()
+        in_time.append(stopped.wait(GUARD_S))
+        return configure(tmp_path, OPEN)
+
+    def drive(_urls: list[str]) -> None:
+        interrupt(signal.SIGHUP)
+        assert reading.wait(GUARD_S)
+        interrupt()
+
+    try:
+        run(configure(tmp_path, OPEN), drive, reread=reread)
+        assert in_time == [], "it has not waited for the reload"
+    finally:
+        stopped.set()
+
+
 def test_listeners_are_exchanged_and_their_connections_stay(reloading: Reloading) -> None:
     def drive(urls: list[str]) -> None:
         with socket.create_server(("127.0.0.1", 0)) as target, socket.socket() as probe:

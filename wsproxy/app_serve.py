@@ -196,7 +196,9 @@ class _Server:
     async def _reload(self) -> bool:
         """Puts a new configuration in place, or says why not."""
         try:
-            config, runtime, users = await trio.to_thread.run_sync(self._prepare)
+            config, runtime, users = await trio.to_thread.run_sync(
+                self._prepare, abandon_on_cancel=True
+            )
             change = self._doors.bind(config)
         except ConfigError as wrong:
             for error in each_error(wrong):

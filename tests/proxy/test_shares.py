@@ -278,3 +278,18 @@ async def test_an_answer_that_is_over_the_quota_is_cut(tmp_path: Path) -> None:
         assert await client.reads_rest() == b"y" * 1000
         (record,) = await door.access()
         assert (record["status"], record["reason"], record["bytes_down"]) == (200, "quota", 1000)
+
+
+def test_whoever_held_the_limit_of_a_rule_feels_it_when_it_is_back() -> None:
+    shares = Shares(ShareSettings(per_rule={"r": (1000, 1.0)}))
+    one = Exchange(Peer(ip_address("192.0.2.1"), 1), 0.0)
+    one.rule = "r"
+    held = shares.allowances(one, 0.0, None)
+    assert held is not None
+    shares.adopt(ShareSettings())
+    shares.adopt(ShareSettings(per_rule={"r": (1024, 1.0)}))
+    assert held[0].claim(1.0) > 0
+    held[0].spend(1024, 1.0)
+    later = shares.allowances(one, 1.0, None)
+    assert later is not None
+    assert later[0].claim(1.0) == 0, "they share one bucket"

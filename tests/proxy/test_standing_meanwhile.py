@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ssl
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -18,6 +19,7 @@ from wsproxy.net.http1 import ClientChannel
 from wsproxy.net.streams import TcpStream
 from wsproxy.observe.exchange import Exchange
 from wsproxy.proxy import route
+from wsproxy.proxy.gate import Gate
 from wsproxy.proxy.route import Route
 from wsproxy.proxy.session import Session
 from wsproxy.proxy.upstream import Inside
@@ -147,3 +149,16 @@ async def test_a_request_inside_whose_head_is_slow_is_decided_by_the_rules_of_no
         with pytest.raises(Denied) as caught:
             await session.admit(request, exchange)
         assert caught.value.rule == "not-there"
+
+
+async def test_what_goes_on_keeps_no_configuration_of_old(tmp_path: Path) -> None:
+    async with open_door(tmp_path, OPEN) as door:
+        for _ in range(20):
+            client = await door.client()
+            await client.sends(CONNECT)
+            await client.expects(ESTABLISHED)
+            await door.reload(tmp_path, OPEN)
+        gc.collect()
+        gates = [one for one in gc.get_objects() if type(one) is Gate]
+        kept = [one for one in gates if one.resolver is door.network]
+        assert kept == [door.runtime.gate]

@@ -149,6 +149,10 @@ class Kept(Generic[_Key, _Value]):
         """Every one there is."""
         return list(self._held.values())
 
+    def items(self) -> list[tuple[_Key, _Value]]:
+        """The same with their keys."""
+        return list(self._held.items())
+
     def _forget_resting(self, now: float) -> None:
         """Make room: two looks for each that comes, so that what rests never adds up."""
         for _ in range(2):

@@ -121,11 +121,12 @@ async def turn_away(session: Session, error: WsproxyError) -> None:
 
 async def _converse_inside(tunnel: Intercepted) -> OpenTunnel | None:
     """The conversation inside a tunnel; the tunnel's records are written when it begins and ends."""
-    exchange, runtime = tunnel.exchange, tunnel.session.runtime
-    runtime.log("open", exchange)
+    # Not `runtime`: it would be kept for as long as the tunnel lasts.
+    exchange, live = tunnel.exchange, tunnel.session.live
+    live.runtime.log("open", exchange)
     opened: OpenTunnel | Intercepted | None = None
     try:
-        with suppress(AuthRequired, Denied), runtime.standing.interruptible(exchange):
+        with suppress(AuthRequired, Denied), live.runtime.standing.interruptible(exchange):
             opened = await _converse(tunnel.session)
     except trio.Cancelled:
         exchange.end(Side.PROXY, CloseReason.DRAINED)

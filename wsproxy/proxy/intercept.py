@@ -79,8 +79,9 @@ class Intercepted:
         exchange = self.exchange
         exchange.bytes_up, exchange.bytes_down = self.tls.received_bytes, self.tls.sent_bytes
         exchange.end(closed_by, reason)
-        self.session.runtime.quotas.leave(exchange)
-        self.session.runtime.log("access", exchange)
+        runtime = self.session.live.runtime
+        runtime.quotas.leave(exchange)
+        runtime.log("access", exchange)
 
 
 Choice = tuple[Literal["intercept", "passthrough", "refuse"], str]

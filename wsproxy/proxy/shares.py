@@ -48,7 +48,7 @@ class Shares:
 
     def __init__(self, settings: ShareSettings) -> None:
         self._settings = settings
-        self._rules: dict[tuple[str, bool], Bucket] = {}
+        self._rules: Kept[tuple[str, bool], Bucket] = Kept()
         self._users: Kept[tuple[str, bool], Bucket] = Kept()
         self._messages: Kept[str, Bucket] = Kept()
         self._windows: Kept[str, Window] = Kept()
@@ -62,11 +62,8 @@ class Shares:
             bucket.adopt(settings.messages_per_user or _ENDLESS)
         for window in self._windows.all():
             window.adopt(settings.bytes_per_user or _ENDLESS)
-        for key, bucket in list(self._rules.items()):
-            rate = settings.per_rule.get(key[0])
-            bucket.adopt(rate or _ENDLESS)
-            if rate is None:
-                del self._rules[key]
+        for (rule, _way), bucket in self._rules.items():
+            bucket.adopt(settings.per_rule.get(rule) or _ENDLESS)
 
     def connection(self) -> Pair | None:
         """What a new connection has for itself; None: there is no such limit."""
@@ -110,9 +107,7 @@ class Shares:
             if user is not None and by_user is not None:
                 buckets.append(self._users.get((user, way), now, lambda: Bucket(by_user)))
             if by_rule is not None:
-                if (rule, way) not in self._rules:
-                    self._rules[rule, way] = Bucket(by_rule)
-                buckets.append(self._rules[rule, way])
+                buckets.append(self._rules.get((rule, way), now, lambda: Bucket(by_rule)))
         rates = (settings.per_connection if own else None, by_user, by_rule)
         slowest = min((each[0] / each[1] for each in rates if each), default=math.inf)
         portion = portion_bytes(slowest)

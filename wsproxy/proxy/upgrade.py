@@ -34,13 +34,11 @@ async def upgrade(session: Session, request: ProxyRequest, exchange: Exchange) -
     """
     check_loop(session, request)
     route = await session.admit(request, exchange)
+    _plan(session, exchange)
     if session.inside is None:
         session.drop_upstream()
     upstream = await session.connect(route, exchange, tunnel=True)
-    session.catch_up(exchange)
-    runtime = session.runtime
-    plan = runtime.plans.of(exchange.rule)
-    exchange.inspection = None if plan is None else plan.mode
+    plan, runtime = _plan(session, exchange), session.runtime
     fields = to_upstream(request, via=runtime.via)
     if plan is not None:
         fields = limited_fields(fields, plan.offer_policy)
@@ -58,6 +56,14 @@ async def upgrade(session: Session, request: ProxyRequest, exchange: Exchange) -
         return await _switch(session, request, exchange, response, plan)
     await relay_response(session, request, exchange, response, upstream, close=True)
     return False
+
+
+def _plan(session: Session, exchange: Exchange) -> Plan | None:
+    """What is configured now for the rule of now, and noted."""
+    session.confirm(exchange)
+    plan = session.live.runtime.plans.of(exchange.rule)
+    exchange.inspection = None if plan is None else plan.mode
+    return plan
 
 
 async def _switch(
