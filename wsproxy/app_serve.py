@@ -167,7 +167,9 @@ class _Server:
         before = self._users
         while True:
             await trio.sleep(_WATCH_S)
-            now = await trio.to_thread.run_sync(_signature_of_users, self._config)
+            now = await trio.to_thread.run_sync(
+                _signature_of_users, self._config, abandon_on_cancel=True
+            )
             # Twice the same: nobody is writing just now, as htpasswd does in place.
             if now == before != self._users:
                 self._wanted.set()
