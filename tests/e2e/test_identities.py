@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -137,6 +140,51 @@ def test_tokens_by_curl(tmp_path: Path, nginx: Nginx, certificates: Certificates
         nothing = curl(tmp_path, proxy.url, f"{nginx.http}/file.txt")
         assert b"error=" not in nothing.heads[-1].replace(b"; error=", b"")
         assert token not in proxy.process.stdout + proxy.process.stderr
+
+
+class _KeySite(SimpleHTTPRequestHandler):
+    """Serves a JWKS file, and prints nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Not on the terminal."""
+
+
+@contextmanager
+def key_site(folder: Path) -> Iterator[str]:
+    """An issuer's web server with the files of `folder`; its URL."""
+    handler = functools.partial(_KeySite, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_tokens_whose_keys_are_on_the_web(
+    tmp_path: Path, nginx: Nginx, certificates: Certificates
+) -> None:
+    key = ECKey.generate_key("P-256", {"kid": "k1", "use": "sig", "alg": "ES256"})
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [key.as_dict(private=False)]}))
+    claims = {"sub": "alice", "iss": "idp", "aud": "w", "exp": int(time.time()) + 300}
+    token = jwt.encode({"alg": "ES256", "kid": "k1"}, claims, key)
+    stranger = ECKey.generate_key("P-256", {"kid": "k1"})
+    forged = jwt.encode({"alg": "ES256", "kid": "k1"}, claims, stranger)
+    auth = '{methods: [{type: bearer, jwks: "%s/jwks.json", issuer: idp, audience: w}]}'
+    with key_site(tmp_path) as url, proxy_with(tmp_path, auth % url) as proxy:
+        good = ("--proxy-user", f":{token}")
+        assert_served(both_ways(tmp_path, proxy, nginx, certificates, *good), proxy)
+        bad = ("--proxy-user", f":{forged}", f"{nginx.http}/file.txt")
+        refused = curl(tmp_path, proxy.url, *bad)
+        assert refused.status == 407
+        said = proxy.access(client=refused.client)["detail"]
+        assert said == "the token's signature is wrong"
+    with proxy_with(tmp_path, auth % url) as proxy:
+        lost = curl(tmp_path, proxy.url, *good, f"{nginx.http}/file.txt")
+        assert lost.status == 503, "the site is gone: nobody can tell, so nobody is let in"
+        assert proxy.access(client=lost.client)["user"] is None
 
 
 # ---------------------------------------------------------------- LDAP
