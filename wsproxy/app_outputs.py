@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import trio
@@ -86,8 +85,7 @@ class Outputs:
     def _captured(self, config: Config, capture: LineSink | None) -> Captured:
         if capture is not None:
             key = redaction_key(_capture_directory(config))
-            keep = functools.partial(capture.put_nowait, spare=True)
-            return Captured(capture.put_nowait, key, keep)
+            return Captured(capture.put_nowait, key, capture.keep_nowait)
         if config.document is None and config.settings.logs.access.to != "none":
             # Who tries it out without a file sees messages go by.
             return Captured(lambda line: self._access.put_nowait(line))  # noqa: PLW0108 - opened later

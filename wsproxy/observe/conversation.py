@@ -2,9 +2,8 @@
 
 Theory of operation.  Every message that passes costs one call, so that call is the cost
 of watching.  Nearly all messages are of interest to no rule and recorded as they are;
-their line is put together by one ``%`` (`wsproxy.observe.lines`), and for those that are
-short, too, `Conversation.short` has everything at hand.  All other lines are built as
-dicts.
+their line is put together from pieces (`wsproxy.observe.lines`), and those that are short,
+too, have a lane of their own (`wsproxy.observe.lane`).  All other lines are built as dicts.
 
 In mode ``metadata`` no payload is recorded, nor a hash of it, nor the reason of a Close;
 else the payload as far as the reader kept it, after redaction.
@@ -22,11 +21,12 @@ from wsproxy.model import CloseReason, Side
 from wsproxy.observe import lines
 from wsproxy.observe.direction import Direction
 from wsproxy.observe.exchange import milliseconds
+from wsproxy.observe.lane import Book, Lane, counting_lane, recording_lane
 from wsproxy.observe.opening import Opening, open_fields
 from wsproxy.observe.payloads import Redactor, chunk_fields, close_code, payload_fields
 from wsproxy.observe.summary import Summary, close_fields
 from wsproxy.protocol.frames import OPCODE_NAMES, Opcode
-from wsproxy.protocol.messages import Chunk, Message, Trouble
+from wsproxy.protocol.messages import Chunk, Message, MessageReader, Trouble
 
 __all__ = ["Conversation", "Opening", "Redactor", "Summary"]
 
@@ -36,7 +36,6 @@ _ABNORMAL = 1006
 # Names of this module, for `Opcode.TEXT` and `orjson.dumps` cost a look-up more.
 _CLIENT = Side.CLIENT
 _TEXT, _BINARY = int(Opcode.TEXT), int(Opcode.BINARY)
-_TEXT_LINE, _BINARY_LINE, _BRIEF_LINE = lines.TEXT_LINE, lines.BINARY_LINE, lines.BRIEF_LINE
 _dumps = orjson.dumps
 
 
@@ -61,23 +60,20 @@ class Conversation:
 
     __slots__ = (
         "_began_at",
+        "_book",
         "_close_reason",
         "_closed_by",
         "_code",
         "_down",
-        "_head",
         "_keep",
         "_label",
-        "_number",
         "_opening",
         "_plain",
         "_put",
         "_redactor",
-        "_stamps",
         "_trouble",
         "_up",
         "_view",
-        "_with_payload",
     )
 
     def __init__(
@@ -93,25 +89,24 @@ class Conversation:
     ) -> None:
         self._opening, self._put, self._redactor, self._view = opening, put, redactor, view
         self._keep = keep or put
-        self._stamps, self._began_at = stamps, began_at
-        self._with_payload = opening.mode != "metadata"
-        touches = self._with_payload and redactor is not None and redactor.touches_text
+        self._began_at = began_at
+        self._book = book = Book(stamps, with_payload=opening.mode != "metadata")
+        touches = book.with_payload and redactor is not None and redactor.touches_text
         self._plain = put is not None and not touches
         self._up, self._down = Direction(Side.CLIENT), Direction(Side.UPSTREAM)
-        self._number = 0
         self._code = _ABNORMAL
         self._close_reason: str | None = None
         self._closed_by: Side | None = None
         self._label: str | None = None
         self._trouble: str | None = None
-        self._head = self._common()
+        self._book.head = self._common()
         if put is not None:
             self._write("open", open_fields(opening, redactor), began_at)
 
     def label_as(self, label: str) -> None:
         """From here on every message is recorded with `label`, and so is the end."""
         self._label = label
-        self._head = self._common()
+        self._book.head = self._common()
 
     def _common(self) -> bytes:
         """What the lines of plain messages have in common, up to the number's value."""
@@ -158,7 +153,7 @@ class Conversation:
             or verdicts
             or label is not None
             or undecodable is not None
-            or (sha256 is not None and self._with_payload)
+            or (sha256 is not None and self._book.with_payload)
             or way.number is not None
         ):
             self._message_in_full(side, message, now, verdicts, label)
@@ -166,64 +161,40 @@ class Conversation:
         way.messages += 1
         way.asked_at = now
         asked_at, other.asked_at = other.asked_at, None
-        stamp = self._stamps.at(now)
-        extra = b"" if asked_at is None else self._stamps.since(asked_at)
+        book = self._book
+        start = book.stamps.begin(now)
+        extra = b"" if asked_at is None else self._book.stamps.since(asked_at)
         if compressed:
             extra += lines.COMPRESSED % (size / (wire or 1))
-        self._number = number = self._number + 1
+        self._book.number = number = self._book.number + 1
         middle = way.text if opcode == _TEXT else way.binary
         middle += lines.COUNTS % (size, wire, fragments)
-        start = stamp, self._head, number, middle, extra
-        if not self._with_payload:
-            line = _BRIEF_LINE % start
+        pieces = [start, book.head, b"%d" % number, middle, extra]
+        if not book.with_payload:
+            pieces.append(lines.END)
         elif opcode == _TEXT:
-            line = _TEXT_LINE % (*start, _dumps(payload.decode()))
+            pieces += lines.TEXT_PART, _dumps(payload.decode()), lines.END
         else:
-            line = _BINARY_LINE % (*start, b2a_base64(payload, newline=False))
-        self._put(line)  # type: ignore[misc]  # `_plain` says that there is one
+            content = b2a_base64(payload, newline=False)
+            pieces += lines.BINARY_PART, content, lines.BINARY_END
+        self._put(b"".join(pieces))  # type: ignore[misc]  # `_plain` says that there is one
 
-    def short(self, side: Side) -> Callable[[int, bytes, float], None] | None:
-        """Does for less what `message` does.
+    def lane(self, side: Side, reader: MessageReader) -> Lane | None:
+        """What does for less what `message` does, with short messages that match no rule.
 
-        Only with messages of up to 125 octets in one frame, not compressed, that match no rule.
+        Args:
+            side: the peer who sends them.
+            reader: of that direction.
 
         Returns:
-            Takes opcode, payload and `now`; None where `message` is needed for every one.
+            None where `message` is needed for every one.
         """
-        if self._put is not None and (not self._plain or self._view == "stream"):
-            return None
         way, other = self._ways(side)
         if self._put is None:
-
-            def count(_opcode: int, _payload: bytes, _now: float) -> None:
-                way.messages += 1
-
-            return count
-        put, stamps, with_payload = self._put, self._stamps, self._with_payload
-        texts, binaries = lines.middles(side, _TEXT), lines.middles(side, _BINARY)
-
-        def record(opcode: int, payload: bytes, now: float) -> None:
-            way.messages += 1
-            way.asked_at = now
-            stamp = stamps.stamp if now == stamps.moment else stamps.at(now)
-            asked_at, other.asked_at = other.asked_at, None
-            if asked_at is None:
-                extra = b""
-            else:
-                extra = stamps.answer if asked_at == stamps.asked_at else stamps.since(asked_at)
-            self._number = number = self._number + 1
-            middle = (texts if opcode == _TEXT else binaries)[len(payload)]
-            if not with_payload:
-                line = _BRIEF_LINE % (stamp, self._head, number, middle, extra)
-            elif opcode == _TEXT:
-                text = _dumps(payload.decode())
-                line = _TEXT_LINE % (stamp, self._head, number, middle, extra, text)
-            else:
-                text = b2a_base64(payload, newline=False)
-                line = _BINARY_LINE % (stamp, self._head, number, middle, extra, text)
-            put(line)
-
-        return record
+            return counting_lane(reader, way)
+        if not self._plain or self._view == "stream":
+            return None
+        return recording_lane(self._book, self._put, reader, way, other)
 
     def _message_in_full(
         self,
@@ -235,7 +206,7 @@ class Conversation:
     ) -> None:
         way, _other = self._ways(side)
         if message.opcode > _BINARY:
-            self._number = number = self._number + 1
+            self._book.number = number = self._book.number + 1
         else:
             number, way.number = self._number_of(way), None
         asked_at = self._note(side, message, now)
@@ -257,7 +228,7 @@ class Conversation:
             record["code"] = close_code(message.payload)
         if asked_at is not None:
             record["answer_ms"] = round(milliseconds(asked_at, now), 3)
-        if self._with_payload:
+        if self._book.with_payload:
             record |= payload_fields(message, self._redactor)
         rare = {
             "label": label or self._label,
@@ -312,7 +283,7 @@ class Conversation:
             "opcode": OPCODE_NAMES[chunk.opcode],
             "offset": chunk.offset,
         }
-        if self._with_payload:
+        if self._book.with_payload:
             record |= chunk_fields(chunk, self._redactor)
         record["final"] = chunk.final
         self._write("chunk", self._named(record), now)
@@ -361,7 +332,7 @@ class Conversation:
             trouble=self._trouble,
         )
         if self._put is not None:
-            close_reason = self._close_reason if self._with_payload else None
+            close_reason = self._close_reason if self._book.with_payload else None
             if close_reason and self._redactor is not None:
                 close_reason = self._redactor.text(close_reason)
             record = {
@@ -380,8 +351,8 @@ class Conversation:
     def _number_of(self, way: Direction) -> int:
         """The number of the message whose chunks are coming, else the next."""
         if way.number is None:
-            self._number += 1
-            return self._number
+            self._book.number += 1
+            return self._book.number
         return way.number
 
     def _named(self, record: dict[str, object]) -> dict[str, object]:
@@ -392,7 +363,7 @@ class Conversation:
         assert put is not None
         start = {
             "event": event,
-            "time": self._stamps.at(now).decode(),
+            "time": self._book.stamps.at(now).decode(),
             "session": self._opening.session,
         }
         # A copy: what orjson returns keeps the 4 KiB it was written into for as long as it waits.

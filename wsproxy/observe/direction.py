@@ -14,7 +14,8 @@ class Direction:
     """What one peer has said so far.
 
     Attributes:
-        name: of the peer who sends.
+        side: the peer who sends.
+        name: of that peer.
         text: what the lines of its text messages have in common behind their number.
         binary: the same of binary messages.
         messages: text and binary messages so far.
@@ -24,9 +25,20 @@ class Direction:
         number: of the message whose chunks are coming.
     """
 
-    __slots__ = ("asked_at", "binary", "messages", "name", "number", "pings", "said_close", "text")
+    __slots__ = (
+        "asked_at",
+        "binary",
+        "messages",
+        "name",
+        "number",
+        "pings",
+        "said_close",
+        "side",
+        "text",
+    )
 
     def __init__(self, side: Side) -> None:
+        self.side = side
         self.name = side.value
         self.text = of_message(side, Opcode.TEXT)
         self.binary = of_message(side, Opcode.BINARY)

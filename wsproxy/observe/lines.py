@@ -1,10 +1,9 @@
-"""The lines of short messages, which nearly all messages are, at the least cost.
+"""The lines of messages that are recorded as they are, which nearly all are, in pieces made beforehand.
 
-Theory of operation.  A short message came whole in one frame, is recorded as it is and is
-of interest to no rule.  All that its line says of direction, opcode and size is one of
-504 pieces made beforehand; the session's part is made once; messages that are moved in
-one batch share the monotonic time, so they share the stamp and, mostly, the latency of an
-answer.  What is left is one ``%``.
+Theory of operation.  All that the line of a short message says of direction, opcode and
+size is one of 504 pieces; the session's part is made once; messages that are moved in one
+batch share the monotonic time, so they share the stamp and, mostly, the latency of an
+answer.  What is left is to put the pieces together.
 """
 
 from __future__ import annotations
@@ -17,21 +16,23 @@ from wsproxy.protocol.frames import OPCODE_NAMES, Opcode
 
 __all__ = [
     "ANSWER",
-    "BINARY_LINE",
-    "BRIEF_LINE",
+    "BINARY_END",
+    "BINARY_PART",
     "COMPRESSED",
     "COUNTS",
-    "TEXT_LINE",
+    "END",
+    "TEXT_PART",
     "Stamps",
     "middles",
     "of_message",
 ]
 
-# The stamp, common to the session, number, middle, what is not always there.
-_START = b'{"event":"message","time":"%b",%b%d%b%b'
-TEXT_LINE = _START + b',"text":%b}\n'
-BINARY_LINE = _START + b',"binary":"%b"}\n'
-BRIEF_LINE = _START + b"}\n"
+# A line: start, head of the session, number, middle, what is not always there, payload, end.
+_START = b'{"event":"message","time":"%b",'
+TEXT_PART = b',"text":'
+BINARY_PART = b',"binary":"'
+END = b"}\n"
+BINARY_END = b'"}\n'
 
 COUNTS = b'%d,"wire":%d,"fragments":%d'
 ANSWER = b',"answer_ms":%.3f'
@@ -71,17 +72,18 @@ class Stamps:
     Attributes:
         moment: the latest, monotonic.
         stamp: its stamp.
+        start: what the lines of its messages begin with.
         asked_at: the moment, before this one, whose latency is remembered.
         answer: that latency, as lines have it.
     """
 
-    __slots__ = ("_clock", "_second", "_start", "answer", "asked_at", "moment", "stamp")
+    __slots__ = ("_clock", "_second", "_whole", "answer", "asked_at", "moment", "stamp", "start")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._second, self._start = -1, b""
+        self._second, self._whole = -1, b""
         self.moment = self.asked_at = float("nan")
-        self.stamp = self.answer = b""
+        self.stamp = self.start = self.answer = b""
 
     def at(self, moment: float) -> bytes:
         """The stamp of `moment`."""
@@ -89,10 +91,16 @@ class Stamps:
             now = self._clock()
             second = int(now)
             if second != self._second:
-                self._second, self._start = second, format_second(second).encode()
+                self._second, self._whole = second, format_second(second).encode()
             self.moment, self.asked_at = moment, float("nan")
-            self.stamp = b"%b.%06dZ" % (self._start, (now - second) * 1e6)
+            self.stamp = b"%b.%06dZ" % (self._whole, (now - second) * 1e6)
+            self.start = _START % self.stamp
         return self.stamp
+
+    def begin(self, moment: float) -> bytes:
+        """What the line of a message of `moment` begins with."""
+        self.at(moment)
+        return self.start
 
     def since(self, asked_at: float) -> bytes:
         """What a line says of an answer, in the latest moment, to what was said at `asked_at`."""

@@ -91,24 +91,37 @@ class LineSink:
         self._closing = trio.Event()
         self._closed = trio.Event()
 
-    def put_nowait(self, line: bytes, *, spare: bool = False) -> None:
+    def put_nowait(self, line: bytes) -> None:
         """Adds one line; never blocks and never fails.
 
         Args:
             line: with its line feed; an empty one is none.
-            spare: it may use a quarter more than the bound, which is kept for the
-                few lines that many others hang on.
         """
+        # Every message comes here: no option and no further call, for both cost time.
         if not line:
             return
-        waiting, bound = self._waiting_bytes + len(line), self._max_waiting_bytes
-        if waiting > bound and not (spare and waiting <= bound + bound // 4):
+        waiting = self._waiting_bytes + len(line)
+        if waiting > self._max_waiting_bytes:
             self._dropped += 1
             return
         lines = self._lines
         if not lines:
             self._wake.set()
         lines.append(line)
+        self._waiting_bytes = waiting
+
+    def keep_nowait(self, line: bytes) -> None:
+        """Adds one of the few lines that many others hang on: a quarter more is kept for them.
+
+        Args:
+            line: with its line feed.
+        """
+        waiting, bound = self._waiting_bytes + len(line), self._max_waiting_bytes
+        if waiting > bound + bound // 4:
+            self._dropped += 1
+            return
+        self._wake.set()
+        self._lines.append(line)
         self._waiting_bytes = waiting
 
     def statistics(self) -> SinkStatistics:

@@ -28,15 +28,31 @@ from wsproxy.protocol.frames import (
     unmask,
 )
 
-__all__ = ["Chunk", "Message", "MessageReader", "Trouble"]
+__all__ = [
+    "FIN_BINARY",
+    "FIN_TEXT",
+    "KEY_BITS",
+    "REPEATED",
+    "Chunk",
+    "Message",
+    "MessageReader",
+    "Trouble",
+]
 
 _TEXT, _BINARY, _CLOSE = int(Opcode.TEXT), int(Opcode.BINARY), int(Opcode.CLOSE)
 _KNOWN = frozenset(map(int, Opcode))
 _RSV1 = 4
-_FIN_BINARY = 0x80 | _BINARY
-_WHOLE = frozenset({0x80 | _TEXT, _FIN_BINARY})
-"""First octet of a frame that is a message by itself."""
+FIN_TEXT, FIN_BINARY = 0x80 | _TEXT, 0x80 | _BINARY
+"""First octets of a frame that is a message by itself."""
+_WHOLE = frozenset({FIN_TEXT, FIN_BINARY})
 _MAX_CONTROL_BYTES = 125  # RFC 6455 §5.5
+_SHORT_BYTES = 125  # RFC 6455 §5.2: the length is in the frame's second octet
+KEY_BITS = 0xFFFFFFFF << 16
+"""Where the key is in a short masked frame that is read as one little-endian number."""
+REPEATED = tuple(
+    sum(1 << 32 * word for word in range(1 + (size + 3) // 4)) for size in range(_SHORT_BYTES + 1)
+)
+"""What repeats that key, by the size of the payload: over itself, and over the payload and up to three octets more."""
 _SLICE_BYTES = 64 * 1024  # inflated at a time
 _from_bytes = int.from_bytes
 
@@ -53,6 +69,12 @@ class MessageReader:
         strict: a message over `max_message_bytes` is a `Trouble` (1009).
         digest: hash messages of which not all is kept.
         unknown_extensions: names of those agreed on that are not understood.
+
+    Attributes:
+        ready: no frame and no message is half read, and short messages may be taken whole.
+        short_bytes: the largest of those.
+        bias: the least second octet of a frame.
+        front: the octets in front of a short payload.
     """
 
     def __init__(
@@ -85,11 +107,10 @@ class MessageReader:
         self._at = 0
         self._control = bytearray()
         self._begin_none()
-        # The least second octet of a frame, and the octets in front of its payload.
-        self._bias, self._front = (128, 6) if masked else (0, 2)
+        self.bias, self.front = (128, 6) if masked else (0, 2)
         self._fast = not unknown_extensions and not chunks
-        self._idle, self._ready = True, self._fast
-        self._short = min(keep_bytes, max_message_bytes, 125)
+        self._idle, self.ready = True, self._fast
+        self.short_bytes = min(keep_bytes, max_message_bytes, _SHORT_BYTES)
         self._whole_bytes = keep_bytes if self._fast else -1
 
     def _begin_none(self) -> None:
@@ -124,20 +145,20 @@ class MessageReader:
 
         None, and nothing has happened, when it has to be fed.
         """
-        front = self._front
+        front = self.front
         size = len(data) - front
-        if not (self._ready and 0 <= size <= self._short and data[1] == self._bias + size):
+        if not (self.ready and 0 <= size <= self.short_bytes and data[1] == self.bias + size):
             return None
         first = data[0]
         if first not in _WHOLE:
             return None
-        payload = data[front:]
         if front == 6:
-            mask = data[2:6] * 32
-            payload = (
-                _from_bytes(payload, "little") ^ _from_bytes(mask[:size], "little")
-            ).to_bytes(size, "little")
-        if first == _FIN_BINARY or payload.isascii() or _is_utf8(payload):
+            frame = _from_bytes(data, "little")
+            frame ^= (frame & KEY_BITS) * REPEATED[size]
+            payload = frame.to_bytes(size + 9, "little")[6:-3]
+        else:
+            payload = data[2:]
+        if first == FIN_BINARY or payload.isascii() or _is_utf8(payload):
             return payload
         return None
 
@@ -158,7 +179,7 @@ class MessageReader:
             events.append(Trouble(error.code, error.detail))
         else:
             self._idle = self._frame is None and not self._opcode and not self._header
-        self._ready = self._idle and self._fast
+        self.ready = self._idle and self._fast
         return events
 
     def _read(self, data: bytes, events: list[Event]) -> None:
@@ -193,7 +214,7 @@ class MessageReader:
 
     def _take_short(self, data: bytes, at: int, events: list[Event]) -> int:
         """Takes the whole small messages at `at`; where the first octet is that is none of theirs."""
-        bias, front, short, last = self._bias, self._front, self._short, len(data) - self._front
+        bias, front, short, last = self.bias, self.front, self.short_bytes, len(data) - self.front
         while at <= last:
             first, size = data[at], data[at + 1] - bias
             if first not in _WHOLE or not 0 <= size <= short or at + size > last:
@@ -205,7 +226,7 @@ class MessageReader:
                 payload = (
                     _from_bytes(payload, "little") ^ _from_bytes(mask[:size], "little")
                 ).to_bytes(size, "little")
-            if first != _FIN_BINARY and not payload.isascii() and not _is_utf8(payload):
+            if first != FIN_BINARY and not payload.isascii() and not _is_utf8(payload):
                 break
             events.append(Message(first & 15, payload, size, size))
             at = begin + size

@@ -22,6 +22,7 @@ from wsproxy.model import CloseReason, Side
 from wsproxy.net.engine import RelaySummary
 from wsproxy.net.filter import Filter
 from wsproxy.observe.conversation import Conversation, Opening, Summary
+from wsproxy.observe.lane import Lane
 from wsproxy.policy.messages import HARMLESS, MessageAsk, MessageVerdict
 from wsproxy.policy.rates import Bucket
 from wsproxy.protocol.deflate import Agreement, Inflater
@@ -69,7 +70,7 @@ class WebSocket:
 
     Attributes:
         ending: how we ended it, if we did: who is to blame and why.
-        only_records: no rule and no label hangs on what is said.
+        only_records: no rule and no label hangs on what is said; once true, always.
     """
 
     def __init__(
@@ -160,7 +161,10 @@ class WebSocket:
             self._labeller.see(message.opcode, message.payload)
             if self._labeller.label is not None:
                 self.conversation.label_as(self._labeller.label)
-            self.only_records = self._state is None and self._labeller.is_done
+            if self._state is None and self._labeller.is_done:
+                self.only_records = True
+                for tap in self._taps.values():
+                    tap.change_lane()
 
     def judge(
         self, side: Side, message: Message, now: float
@@ -317,14 +321,18 @@ class Tap:
         self._side = side
         self._reader = reader
         self._feed = reader.feed
-        self._short = short = websocket.conversation.short(side)
-        self._whole = reader.whole if short is not None else _nothing
+        self._record: Lane = _nothing
         self._direction = direction
+        if websocket.only_records:
+            self.change_lane()
+
+    def change_lane(self) -> None:
+        """From here on short messages go the short way, for nobody but the record wants them."""
+        self._record = self._websocket.conversation.lane(self._side, self._reader) or _nothing
 
     def see(self, data: bytes, now: float) -> None:
         """Takes octets that went on."""
-        if self._websocket.only_records and (payload := self._whole(data)) is not None:
-            self._short(data[0] & 15, payload, now)  # type: ignore[misc]  # or there is no payload
+        if self._record(data, now):
             return
         for event in self._feed(data):
             self._note(self._side, event, now)
@@ -365,5 +373,6 @@ class PacedTap(Tap):
             self._direction.pause(now + wait_s)
 
 
-def _nothing(_data: bytes) -> None:
+def _nothing(_data: bytes, _now: float) -> bool:
     """No message is like those that cost least."""
+    return False
