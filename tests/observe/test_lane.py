@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import pytest
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 from tests.observe.hiding import Hider
 from tests.observe.test_conversation import BINARY, CLIENT, PING, TEXT, UPSTREAM, Talk, said
 from wsproxy.model import Side
-from wsproxy.observe.lane import Lane
 from wsproxy.protocol.deflate import Inflater
 from wsproxy.protocol.frames import encode_frame
 from wsproxy.protocol.messages import MessageReader
@@ -34,10 +34,12 @@ def frame(side: Side, payload: bytes, opcode: int = TEXT, *, key: bytes = KEY) -
     return encode_frame(opcode, payload, key=key if side is CLIENT else b"")
 
 
-def lane(talk: Talk, side: Side, its: MessageReader | None = None) -> Lane:
+def lane(
+    talk: Talk, side: Side, its: MessageReader | None = None
+) -> Callable[[bytes, float], bool]:
     made = talk.conversation.lane(side, its or reader(side))
     assert made is not None
-    return made
+    return made.takes
 
 
 @given(

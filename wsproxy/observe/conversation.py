@@ -21,7 +21,7 @@ from wsproxy.model import CloseReason, Side
 from wsproxy.observe import lines
 from wsproxy.observe.direction import Direction
 from wsproxy.observe.exchange import milliseconds
-from wsproxy.observe.lane import Book, Lane, counting_lane, recording_lane
+from wsproxy.observe.lane import Book, CountingLane, Lane, RecordingLane
 from wsproxy.observe.opening import Opening, open_fields
 from wsproxy.observe.payloads import Redactor, chunk_fields, close_code, payload_fields
 from wsproxy.observe.summary import Summary, close_fields
@@ -191,10 +191,10 @@ class Conversation:
         """
         way, other = self._ways(side)
         if self._put is None:
-            return counting_lane(reader, way)
+            return CountingLane(reader, way)
         if not self._plain or self._view == "stream":
             return None
-        return recording_lane(self._book, self._put, reader, way, other)
+        return RecordingLane(self._book, self._put, reader, way, other)
 
     def _message_in_full(
         self,

@@ -2,10 +2,11 @@
 
 Theory of operation.  What a WebSocket costs while it is watched is what one such message
 costs, and most of that is calls, attributes and the making of small objects, not work.  So
-one function goes all the way from the octets of a read to a line in the sink.  It is made
-once for each direction, with what never changes at hand; it looks at nothing twice; and it
-changes nothing before it knows that the message is one of these, so that whatever else
-comes can still be fed to the reader.
+one method goes all the way from the octets of a read to a line in the sink.  It looks at
+nothing twice, and changes nothing before it knows that the message is one of these, so that
+whatever else comes can still be fed to the reader.  A method it is, and no closure: the
+interpreter makes calls cheap where it meets the same function again, and every closure is
+another one.
 
 The mask goes off the frame as a whole: multiplied with `REPEATED`, the key, taken from where
 it stands, covers itself and all the payload.  That is half the conversions of a mask that
@@ -17,6 +18,7 @@ from __future__ import annotations
 from binascii import b2a_base64
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import orjson
 
@@ -24,10 +26,7 @@ from wsproxy.observe.direction import Direction
 from wsproxy.observe.lines import BINARY_END, BINARY_PART, END, TEXT_PART, Stamps, middles
 from wsproxy.protocol.messages import FIN_BINARY, FIN_TEXT, KEY_BITS, REPEATED, MessageReader
 
-__all__ = ["Book", "Lane", "counting_lane", "recording_lane"]
-
-Lane = Callable[[bytes, float], bool]
-"""Takes what one read returned, and when; False, and nothing has happened, when it is no such message."""
+__all__ = ["Book", "CountingLane", "Lane", "RecordingLane"]
 
 _dumps, _from_bytes, _join = orjson.dumps, int.from_bytes, b"".join
 
@@ -49,31 +48,35 @@ class Book:
     number: int = 0
 
 
-def counting_lane(reader: MessageReader, way: Direction) -> Lane:
+class Lane(Protocol):
+    """Takes the short messages of one direction."""
+
+    def takes(self, data: bytes, now: float) -> bool:
+        """Takes what one read returned; False, and nothing has happened, when it is no such message."""
+
+
+class CountingLane:
     """For a direction whose messages are only counted.
 
     Args:
         reader: of the direction; it is fed what the lane does not take.
         way: the direction.
     """
-    whole = reader.whole
 
-    def count(data: bytes, _now: float) -> bool:
-        if whole(data) is None:
+    __slots__ = ("_way", "_whole")
+
+    def __init__(self, reader: MessageReader, way: Direction) -> None:
+        self._whole, self._way = reader.whole, way
+
+    def takes(self, data: bytes, _now: float) -> bool:
+        """See `Lane`."""
+        if self._whole(data) is None:
             return False
-        way.messages += 1
+        self._way.messages += 1
         return True
 
-    return count
 
-
-def recording_lane(
-    book: Book,
-    put: Callable[[bytes], None],
-    reader: MessageReader,
-    way: Direction,
-    other: Direction,
-) -> Lane:
+class RecordingLane:
     """For a direction whose messages are recorded as they are.
 
     Args:
@@ -83,16 +86,43 @@ def recording_lane(
         way: the direction.
         other: the one that `way` answers.
     """
-    stamps, with_payload = book.stamps, book.with_payload
-    texts, binaries = middles(way.side, FIN_TEXT & 15), middles(way.side, FIN_BINARY & 15)
-    front, bias, most = reader.front, reader.bias, reader.short_bytes
-    masked = front == 6
 
-    def record(data: bytes, now: float) -> bool:
-        size = len(data) - front
-        if not (reader.ready and 0 <= size <= most and data[1] == bias + size):
+    __slots__ = (
+        "_bias",
+        "_binaries",
+        "_book",
+        "_front",
+        "_masked",
+        "_most",
+        "_other",
+        "_put",
+        "_reader",
+        "_stamps",
+        "_texts",
+        "_way",
+    )
+
+    def __init__(
+        self,
+        book: Book,
+        put: Callable[[bytes], None],
+        reader: MessageReader,
+        way: Direction,
+        other: Direction,
+    ) -> None:
+        self._book, self._stamps, self._put = book, book.stamps, put
+        self._way, self._other = way, other
+        self._texts = middles(way.side, FIN_TEXT & 15)
+        self._binaries = middles(way.side, FIN_BINARY & 15)
+        self._reader, self._masked = reader, reader.front == 6
+        self._front, self._bias, self._most = reader.front, reader.bias, reader.short_bytes
+
+    def takes(self, data: bytes, now: float) -> bool:
+        """See `Lane`."""
+        size = len(data) - self._front
+        if not (self._reader.ready and 0 <= size <= self._most and data[1] == self._bias + size):
             return False
-        if masked:
+        if self._masked:
             frame = _from_bytes(data, "little")
             frame ^= (frame & KEY_BITS) * REPEATED[size]
             payload = frame.to_bytes(size + 9, "little")[6:-3]
@@ -103,12 +133,13 @@ def recording_lane(
                 part, content, end = TEXT_PART, _dumps(payload.decode()), END
             except UnicodeDecodeError:
                 return False
-            middle = texts[size]
+            middle = self._texts[size]
         elif data[0] == FIN_BINARY:
             part, content, end = BINARY_PART, b2a_base64(payload, newline=False), BINARY_END
-            middle = binaries[size]
+            middle = self._binaries[size]
         else:
             return False
+        stamps, book, way, other = self._stamps, self._book, self._way, self._other
         start = stamps.start if now == stamps.moment else stamps.begin(now)
         way.messages += 1
         way.asked_at = now
@@ -119,10 +150,11 @@ def recording_lane(
             other.asked_at = None
             answer = stamps.answer if asked_at == stamps.asked_at else stamps.since(asked_at)
         book.number = number = book.number + 1
-        if with_payload:
-            put(_join((start, book.head, b"%d" % number, middle, answer, part, content, end)))
+        if book.with_payload:
+            self._put(_join((start, book.head, b"%d" % number, middle, answer, part, content, end)))
         else:
-            put(_join((start, book.head, b"%d" % number, middle, answer, END)))
+            self._put(_join((start, book.head, b"%d" % number, middle, answer, END)))
         return True
 
-    return record
+
+_: tuple[type[Lane], type[Lane]] = CountingLane, RecordingLane

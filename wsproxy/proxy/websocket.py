@@ -321,18 +321,19 @@ class Tap:
         self._side = side
         self._reader = reader
         self._feed = reader.feed
-        self._record: Lane = _nothing
+        self._lane: Lane | None = None
         self._direction = direction
         if websocket.only_records:
             self.change_lane()
 
     def change_lane(self) -> None:
         """From here on short messages go the short way, for nobody but the record wants them."""
-        self._record = self._websocket.conversation.lane(self._side, self._reader) or _nothing
+        self._lane = self._websocket.conversation.lane(self._side, self._reader)
 
     def see(self, data: bytes, now: float) -> None:
         """Takes octets that went on."""
-        if self._record(data, now):
+        lane = self._lane
+        if lane is not None and lane.takes(data, now):
             return
         for event in self._feed(data):
             self._note(self._side, event, now)
@@ -371,8 +372,3 @@ class PacedTap(Tap):
         said = conversation.messages_up - before
         if said and (wait_s := self._pace.take(now, said, borrow=True)):
             self._direction.pause(now + wait_s)
-
-
-def _nothing(_data: bytes, _now: float) -> bool:
-    """No message is like those that cost least."""
-    return False
