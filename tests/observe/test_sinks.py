@@ -451,3 +451,19 @@ def test_nowhere_takes_everything() -> None:
 
 def test_every_name_of_the_configuration_is_here() -> None:
     assert list(SINKS) == ["stdout", "stderr", "syslog", "none"]
+
+
+async def test_a_quarter_more_is_kept_for_the_lines_that_others_hang_on(
+    nursery: trio.Nursery,
+) -> None:
+    destination = LittleRoom(1000)
+    sink = LineSink(destination, max_waiting_bytes=400)
+    for number in range(5):
+        sink.put_nowait(line(number))
+    sink.keep_nowait(line(5))
+    sink.keep_nowait(line(6))
+    sink.put_nowait(line(7))
+    assert sink.statistics() == SinkStatistics(written=0, dropped=3, waiting=5)
+    nursery.start_soon(sink.run)
+    await sink.close()
+    assert destination.lines == [line(number) for number in (0, 1, 2, 3, 5)]

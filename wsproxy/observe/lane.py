@@ -70,7 +70,8 @@ class CountingLane:
 
     def takes(self, data: bytes, _now: float) -> bool:
         """See `Lane`."""
-        if self._whole(data) is None:
+        whole = self._whole  # looked up as a method, it would cost more
+        if whole(data) is None:
             return False
         self._way.messages += 1
         return True
@@ -140,6 +141,7 @@ class RecordingLane:
         else:
             return False
         stamps, book, way, other = self._stamps, self._book, self._way, self._other
+        put = self._put  # looked up as a method, it would cost more
         start = stamps.start if now == stamps.moment else stamps.begin(now)
         way.messages += 1
         way.asked_at = now
@@ -151,9 +153,9 @@ class RecordingLane:
             answer = stamps.answer if asked_at == stamps.asked_at else stamps.since(asked_at)
         book.number = number = book.number + 1
         if book.with_payload:
-            self._put(_join((start, book.head, b"%d" % number, middle, answer, part, content, end)))
+            put(_join((start, book.head, b"%d" % number, middle, answer, part, content, end)))
         else:
-            self._put(_join((start, book.head, b"%d" % number, middle, answer, END)))
+            put(_join((start, book.head, b"%d" % number, middle, answer, END)))
         return True
 
 
