@@ -13,13 +13,6 @@ from wsproxy.app import build
 from wsproxy.config.load import Config, default, load
 from wsproxy.errors import ConfigError
 
-OPEN = """
-listeners: [{address: 127.0.0.1:0}]
-policy: {default: allow, private_networks: [{hosts: ["*"], networks: [127.0.0.0/8]}]}
-logs: {access: {to: access.log}}
-"""
-GUARD_S = 20
-
 
 def configure(folder: Path, text: str) -> Config:
     (folder / "c.yaml").write_text(text)

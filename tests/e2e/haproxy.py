@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .origins import free_port, wait_listening
+from tests.support.programs import free_port, wait_listening
+
 from .wire import PATIENCE_S
 
 _CONFIGURATION = """

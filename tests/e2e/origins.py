@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import socket
 import ssl
 import subprocess
 import threading
@@ -22,6 +21,8 @@ from pathlib import Path
 
 import trustme
 from websockets.sync.server import Server, ServerConnection, serve
+
+from tests.support.programs import free_port, wait_listening
 
 from .wire import PATIENCE_S
 
@@ -279,13 +280,6 @@ http {{
 """
 
 
-def free_port() -> int:
-    """A port on loopback that nobody listened on a moment ago, for servers that cannot tell theirs."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextlib.contextmanager
 def run_nginx(
     directory: Path, certificates: Certificates, *, application: int, echo: int
@@ -333,19 +327,3 @@ def run_nginx(
         process.terminate()
         process.wait(PATIENCE_S)
         (root / "large.bin").unlink()
-
-
-def wait_listening(port: int, process: subprocess.Popen[bytes]) -> None:
-    """Returns when a connection to `port` of loopback succeeds.
-
-    Raises:
-        AssertionError: the process ended, or ten seconds passed.
-    """
-    waiter = threading.Event()
-    for _ in range(500):
-        with contextlib.suppress(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        assert process.poll() is None, f"{process.args!r} did not start"
-        waiter.wait(0.02)
-    raise AssertionError(f"{process.args!r} does not listen")

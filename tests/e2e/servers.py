@@ -20,8 +20,10 @@ from jsonrpc import (  # type: ignore[import-untyped]  # json-rpc has no types
 )
 from websockets.sync.server import ServerConnection, serve
 
+from tests.support.programs import free_port, wait_listening
+
 from .clients import NODE
-from .origins import free_port, served, wait_listening
+from .origins import served
 from .wire import PATIENCE_S
 
 # Mosquitto 2.0 does not start with a listener for WebSockets only: it has another one, on a

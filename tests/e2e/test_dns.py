@@ -10,11 +10,12 @@ import dns.message
 
 from tests.support.fakedns import answer, run_fake_dns
 from tests.support.nsd import run_nsd
+from tests.support.programs import free_port
 from tests.support.proxy_process import start_proxy
 
 from .clients import curl
 from .observed import ObservedProxy
-from .origins import Nginx, free_port
+from .origins import Nginx
 
 ZONE = """
 $ORIGIN test.

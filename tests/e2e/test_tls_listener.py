@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection, connect
 
 from tests.support.doorkeeper import SERVER, Doorkeeper, Shown
+from tests.support.programs import free_port
 from tests.support.proxy_process import ProxyProcess, add_user, start_proxy
 
 from .chromium import run_chromium
@@ -24,7 +25,7 @@ from .clients import Fetched, curl, curl_each, node
 from .conftest import INTERCEPTING
 from .inspected import InspectingProxy
 from .observed import ALICE, ObservedProxy
-from .origins import Certificates, EchoServer, Nginx, free_port
+from .origins import Certificates, EchoServer, Nginx
 from .wire import PATIENCE_S
 
 MIB = 1024 * 1024

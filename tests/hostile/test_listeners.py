@@ -199,19 +199,19 @@ async def test_a_hello_octet_by_octet_is_a_hello(gates: Gates) -> None:
     await gates.record(source)
 
 
-def test_renegotiation_is_refused(gates: Gates) -> None:
+def s_client(
+    gates: Gates, source: str, *options: str, says: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    """OpenSSL's own client, from `source`, to its end."""
     host, port = gates.tls
+    where = ("-connect", f"{host}:{port}", "-bind", f"{source}:0")
+    command = ["openssl", "s_client", *where, *options]
+    return subprocess.run(command, input=says, capture_output=True, timeout=30, check=False)
+
+
+def test_renegotiation_is_refused(gates: Gates) -> None:
     source = new_client_address()
-    command = [
-        "openssl",
-        "s_client",
-        "-connect",
-        f"{host}:{port}",
-        "-bind",
-        f"{source}:0",
-        "-tls1_2",
-    ]
-    done = subprocess.run(command, input=b"R\n", capture_output=True, timeout=30, check=False)
+    done = s_client(gates, source, "-tls1_2", says=b"R\n")
     assert b"RENEGOTIATING" in done.stderr + done.stdout
     assert b"no renegotiation" in done.stderr
     assert b"Compression: NONE" in done.stdout
@@ -225,18 +225,8 @@ def test_renegotiation_is_refused(gates: Gates) -> None:
     ids=["TLS 1.1", "no encryption"],
 )
 def test_what_is_too_weak_is_refused(gates: Gates, options: Sequence[str]) -> None:
-    host, port = gates.tls
     source = new_client_address()
-    command = [
-        "openssl",
-        "s_client",
-        "-connect",
-        f"{host}:{port}",
-        "-bind",
-        f"{source}:0",
-        *options,
-    ]
-    done = subprocess.run(command, input=b"", capture_output=True, timeout=30, check=False)
+    done = s_client(gates, source, *options)
     assert done.returncode != 0
     gates.room.seen[source] = 1
     gates.room.wait_for_records(source, 1)

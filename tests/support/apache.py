@@ -10,15 +10,15 @@ import contextlib
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import bcrypt
+
+from tests.support.programs import free_port, wait_listening
 
 __all__ = ["PASSWORD", "USER", "Apache", "run_apache"]
 
@@ -97,7 +97,7 @@ def run_apache(keytab: Path, env: Mapping[str, str]) -> Iterator[Apache]:
     with tempfile.TemporaryDirectory(prefix="apache-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        apache = Apache(_free_port(), folder)
+        apache = Apache(free_port(), folder)
         for scheme in ("basic", "digest", "negotiate"):
             (folder / "root" / scheme).mkdir(parents=True)
             (folder / "root" / scheme / "file.txt").write_text(f"{scheme} knows you\n")
@@ -122,25 +122,8 @@ def run_apache(keytab: Path, env: Mapping[str, str]) -> Iterator[Apache]:
             env={**os.environ, **own},
         )
         try:
-            _wait_listening(apache, process)
+            wait_listening(apache.port, process, patience_s=PATIENCE_S)
             yield apache
         finally:
             process.terminate()
             process.wait(PATIENCE_S)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_listening(apache: Apache, process: subprocess.Popen[bytes]) -> None:
-    waiter = threading.Event()
-    for _ in range(PATIENCE_S * 50):
-        with contextlib.suppress(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", apache.port)).close()
-            return
-        assert process.poll() is None, "apache2 did not start"
-        waiter.wait(0.02)
-    raise AssertionError("apache2 does not listen")

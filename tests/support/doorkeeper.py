@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests.support.chains import USAGES
+
 __all__ = ["FAR_FUTURE", "SERVER", "Doorkeeper", "Shown"]
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -73,7 +75,7 @@ class Doorkeeper:
         signer = self.issuer or self
         builder = signer._builder(subject, self._key.public_key(), LONG_AGO, FAR_FUTURE)
         builder = builder.add_extension(x509.BasicConstraints(True, None), True)
-        usage = dict.fromkeys(_USAGES, False) | {"key_cert_sign": True, "crl_sign": True}
+        usage = dict.fromkeys(USAGES, False) | {"key_cert_sign": True, "crl_sign": True}
         builder = builder.add_extension(x509.KeyUsage(**usage), True)
         self.ca = self._write("ca.pem", builder.sign(signer._key, hashes.SHA256()))
         names = [x509.DNSName("localhost"), x509.DNSName("proxy.test")]
@@ -183,16 +185,3 @@ class Doorkeeper:
         path = self.folder / name
         path.write_bytes(signed.public_bytes(Encoding.PEM))
         return path
-
-
-_USAGES = (
-    "digital_signature",
-    "content_commitment",
-    "key_encipherment",
-    "data_encipherment",
-    "key_agreement",
-    "key_cert_sign",
-    "crl_sign",
-    "encipher_only",
-    "decipher_only",
-)

@@ -16,13 +16,14 @@ from __future__ import annotations
 import base64
 import os
 import queue
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+
+from tests.support.programs import free_port
 
 __all__ = ["OTHER", "REALM", "Client", "Realms", "start_realms"]
 
@@ -270,19 +271,12 @@ def start_realms(folder: Path, *, at: str = "") -> Iterator[Realms]:
         at: when the KDC and its clients live, as faketime(1) takes it: ``-1d``.
     """
     realms = Realms(folder, at=at)
-    realms.configure(port=_free_port())
+    realms.configure(port=free_port())
     realms.create()
     for _ in range(_PORTS_TRIED):
         with realms.serve() as listens:
             if listens:
                 yield realms
                 return
-        realms.configure(port=_free_port())
+        realms.configure(port=free_port())
     raise RuntimeError("no port for the KDC")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -21,6 +20,8 @@ from pathlib import Path
 import dns.exception
 import dns.message
 import dns.query
+
+from tests.support.programs import free_port
 
 __all__ = ["Nsd", "run_nsd"]
 
@@ -91,12 +92,6 @@ class Nsd:
             self._process = None
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextlib.contextmanager
 def run_nsd(directory: Path, zone: str, *, name: str = "test") -> Iterator[Nsd]:
     """A server of the zone `name`, in the form of RFC 1035 §5."""
@@ -104,7 +99,7 @@ def run_nsd(directory: Path, zone: str, *, name: str = "test") -> Iterator[Nsd]:
     # A copy, because Debian's AppArmor profile goes by the path.
     shutil.copy(_NSD, directory / "nsd")
     (directory / "zone").write_text(zone)
-    nsd = Nsd(directory, _free_port())
+    nsd = Nsd(directory, free_port())
     configuration = _CONFIGURATION.format(port=nsd.port, directory=directory, name=name)
     (directory / "nsd.conf").write_text(configuration)
     nsd.start()

@@ -12,14 +12,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import shutil
-import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import trustme
+
+from tests.support.programs import free_port, wait_listening
 
 BASE = "dc=corp"
 SERVICE = "cn=proxy,dc=corp"
@@ -148,7 +148,7 @@ class Slapd:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         for port in (self.port, self.tls_port):
-            _wait_listening(port, self._process)
+            wait_listening(port, self._process, patience_s=PATIENCE_S)
 
     def stop(self) -> None:
         """Returns when it has ended."""
@@ -167,23 +167,6 @@ class Slapd:
         return [str(self.directory / "slapd"), *tool, "-f", str(self.directory / "slapd.conf")]
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_listening(port: int, process: subprocess.Popen[bytes]) -> None:
-    waiter = threading.Event()
-    for _ in range(PATIENCE_S * 50):
-        with contextlib.suppress(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", port)).close()
-            return
-        assert process.poll() is None, "slapd did not start: see slapd.log beside its data"
-        waiter.wait(0.02)
-    raise AssertionError("slapd does not listen")
-
-
 @contextlib.contextmanager
 def run_slapd(directory: Path, certificate: trustme.LeafCert) -> Iterator[Slapd]:
     """Debian's slapd with `LDIF`, which shows `certificate` on ldaps:// and after StartTLS."""
@@ -196,7 +179,7 @@ def run_slapd(directory: Path, certificate: trustme.LeafCert) -> Iterator[Slapd]
     key.touch(mode=0o600)
     key.write_bytes(certificate.private_key_pem.bytes())
     (directory / "slapd.conf").write_text(_CONFIGURATION.format(directory=directory))
-    slapd = Slapd(directory, _free_port(), _free_port())
+    slapd = Slapd(directory, free_port(), free_port())
     slapd.load(LDIF)
     slapd.start()
     try:

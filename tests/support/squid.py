@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.programs import free_port, wait_listening
 
 __all__ = ["Squid", "run_squid"]
 
@@ -65,7 +65,7 @@ def run_squid(keytab: Path, service: str, env: Mapping[str, str]) -> Iterator[Sq
         folder = Path(name)
         shutil.copy(keytab, folder / "keytab")
         shutil.copy(env["KRB5_CONFIG"], folder / "krb5.conf")
-        squid = Squid(_free_port(), folder)
+        squid = Squid(free_port(), folder)
         text = _CONFIGURATION.format(
             port=squid.port, folder=folder, helper=_HELPER, service=service
         )
@@ -81,25 +81,10 @@ def run_squid(keytab: Path, service: str, env: Mapping[str, str]) -> Iterator[Sq
             stderr=subprocess.DEVNULL,
         )
         try:
-            _wait_listening(squid, process)
+            wait_listening(
+                squid.port, process, log=squid.folder / "cache.log", patience_s=PATIENCE_S
+            )
             yield squid
         finally:
             process.terminate()
             process.wait(PATIENCE_S)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_listening(squid: Squid, process: subprocess.Popen[bytes]) -> None:
-    waiter = threading.Event()
-    for _ in range(PATIENCE_S * 50):
-        with contextlib.suppress(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", squid.port)).close()
-            return
-        assert process.poll() is None, (squid.folder / "cache.log").read_text()
-        waiter.wait(0.02)
-    raise AssertionError("Squid does not listen")
