@@ -72,7 +72,8 @@ def build(
             ``limits.connections``.
         own: where this proxy listens; may be filled later.
         captured: what becomes of records of WebSockets.
-        earlier: what this one is to succeed: what has not changed is taken from there.
+        earlier: what this one is to succeed: what has not changed, and what goes on, is taken
+            from there; the rest is taken by `Runtime.succeed`, when this one comes into place.
 
     Raises:
         ConfigError: with the position of the setting that cannot be used.
@@ -87,7 +88,7 @@ def build(
     parts.seal()
     return Runtime(
         gate=gate,
-        engine=best_engine(),
+        engine=best_engine() if earlier is None else earlier.engine,
         timeouts=Timeouts(
             request_head_s=times.request_head,
             body_s=times.body,
@@ -100,17 +101,21 @@ def build(
             connections=connections or settings.limits.connections,
             connections_per_client=settings.limits.connections_per_client,
         ),
-        drain=Drain(),
+        drain=Drain() if earlier is None else earlier.drain,
         quotas=Quotas(allotment(config)),
         plans=build_plans(config, captured, clock=wall_clock),
         looking=looking,
-        via=b"wsproxy-" + secrets.token_hex(4).encode("ascii"),
+        via=_pseudonym() if earlier is None else earlier.via,
         log=log_access,
         entrances=build_entrances(config),
         services=methods.services,
-        standing=Standing(),
+        standing=Standing() if earlier is None else earlier.standing,
         parts=parts,
     )
+
+
+def _pseudonym() -> bytes:
+    return b"wsproxy-" + secrets.token_hex(4).encode("ascii")
 
 
 def _gate(

@@ -22,10 +22,8 @@ from wsproxy.config.problems import KeyPath
 from wsproxy.policy.globs import compile_glob
 
 if TYPE_CHECKING:
-    from wsproxy.protocol.revocations import Number
-
-if TYPE_CHECKING:
     from wsproxy.auth.ldap import LdapBackend
+    from wsproxy.protocol.revocations import Number
 
 __all__ = ["Authenticators", "build_authenticators", "build_lockout"]
 

@@ -15,6 +15,7 @@ import logging
 import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import trio
 
@@ -167,6 +168,8 @@ class _Server:
         before = self._users
         while True:
             await trio.sleep(_WATCH_S)
+            if not _users_files(self._config):
+                continue
             now = await trio.to_thread.run_sync(
                 _signature_of_users, self._config, abandon_on_cancel=True
             )
@@ -232,9 +235,13 @@ async def _run_in(scope: trio.CancelScope, service: Service) -> None:
         await service()
 
 
-def _signature_of_users(config: Config) -> object:
+def _users_files(config: Config) -> list[Path]:
     methods = config.settings.auth.methods
-    return signature(method.users for method in methods if method.users is not None)
+    return [method.users for method in methods if method.users is not None]
+
+
+def _signature_of_users(config: Config) -> object:
+    return signature(_users_files(config))
 
 
 def _affordable_connections(config: Config) -> int:

@@ -97,18 +97,10 @@ class Runtime:
     parts: Parts = field(default_factory=Parts)
 
     def succeed(self, earlier: Runtime) -> Runtime:
-        """This one with all that outlives a configuration: what goes on, and the counts of it."""
+        """This one, which was built upon `earlier`, with the counts of what goes on under its own limits."""
         earlier.occupancy.adopt(self.occupancy)
         earlier.quotas.adopt(self.quotas.allotment)
-        return replace(
-            self,
-            engine=earlier.engine,
-            occupancy=earlier.occupancy,
-            drain=earlier.drain,
-            via=earlier.via,
-            standing=earlier.standing,
-            quotas=earlier.quotas,
-        )
+        return replace(self, occupancy=earlier.occupancy, quotas=earlier.quotas)
 
 
 class Live:
