@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
@@ -28,9 +30,13 @@ __all__ = [
     "Side",
     "Target",
     "Verdict",
+    "spelled",
 ]
 
 Address = IPv4Address | IPv6Address
+
+spelled: Callable[[Address], str] = lru_cache(maxsize=4096)(str)
+"""An address as text; the same few are written down again and again."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Field lines in wire order: names as received, values without surrounding white space."""
@@ -158,8 +164,8 @@ class Peer:
 
     def __str__(self) -> str:
         """``address:port``, IPv6 in brackets."""
-        text = f"[{self.address}]" if self.address.version == 6 else str(self.address)
-        return f"{text}:{self.port}"
+        text = spelled(self.address)
+        return f"[{text}]:{self.port}" if ":" in text else f"{text}:{self.port}"
 
 
 class RequestKind(enum.Enum):

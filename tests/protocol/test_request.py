@@ -6,12 +6,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.protocol.traces import Refused, every_split, hear_requests, octet_by_octet, refusal
+from tests.protocol.traces import (
+    Refused,
+    every_split,
+    hear_requests,
+    octet_by_octet,
+    refusal,
+)
 from wsproxy.errors import ClientProtocolError
 from wsproxy.model import Body, BodyKind, Host, ProxyRequest, RequestKind, Target
+from wsproxy.protocol import request as requests
 from wsproxy.protocol.authority import parse_host
 from wsproxy.protocol.head import refuse_request, split_head
-from wsproxy.protocol.request import interpret_request
+from wsproxy.protocol.request import interpret_request, read_connect
 
 NONE = Body(BodyKind.NONE)
 CHUNKED = Body(BodyKind.CHUNKED)
@@ -357,3 +364,95 @@ def test_a_list_longer_than_anybody_needs_is_not_taken_apart(field: bytes) -> No
     with pytest.raises(ClientProtocolError) as caught:
         interpret_request(b"GET http://origin.example/ HTTP/1.1", headers)
     assert (caught.value.status, caught.value.row) == (431, "T3")
+
+
+CONNECT = b"CONNECT origin.example:443 HTTP/1.1\r\nHost: origin.example:443\r\n"
+
+
+@pytest.fixture
+def remembered(monkeypatch: pytest.MonkeyPatch) -> dict[bytes, ProxyRequest]:
+    """What is remembered of CONNECTs; nothing yet."""
+    monkeypatch.setattr(requests, "_remembered", {})
+    return requests._remembered
+
+
+def test_a_connect_is_read_once_and_remembered(remembered: dict[bytes, ProxyRequest]) -> None:
+    octets = CONNECT + b"User-Agent: curl/8.1\r\n\r\n"
+    first = read_connect(octets + b"\x16\x03")
+    assert first == (outcome(octets), b"\x16\x03")
+    assert list(remembered) == [octets]
+    again = read_connect(octets)
+    assert again is not None
+    assert (again[0] is first[0], again[1]) == (True, b"")
+
+
+@pytest.mark.parametrize("name", [b"Proxy-Authorization", b"AUTHORIZATION", b"cookie"])
+def test_a_head_with_a_secret_is_not_remembered(
+    remembered: dict[bytes, ProxyRequest], name: bytes
+) -> None:
+    octets = CONNECT + name + b": Basic YTpi\r\n\r\n"
+    assert read_connect(octets) == (outcome(octets), b"")
+    assert not remembered
+
+
+def test_what_is_remembered_is_bounded(
+    remembered: dict[bytes, ProxyRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "_MAX_REMEMBERED", 3)
+    for number in range(10):
+        read_connect(CONNECT + b"X: %d\r\n\r\n" % number)
+        assert 1 <= len(remembered) <= 3
+    long = CONNECT + b"X: " + b"x" * 1024 + b"\r\n\r\n"
+    assert read_connect(long) == (outcome(long), b"")
+    assert long not in remembered
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"",
+        CONNECT,
+        CONNECT[:20],
+        b"\r\n" + CONNECT + b"\r\n",
+        CONNECT.replace(b"\r\n", b"\n") + b"\n",
+        CONNECT + b" folded\r\n\r\n",
+        CONNECT + b"X : y\r\n\r\n",
+        CONNECT + b"X: \x00\r\n\r\n",
+        CONNECT + b"X: y\r\n" * 129 + b"\r\n",
+        CONNECT + b"X: " + b"y" * 65536 + b"\r\n\r\n",
+        CONNECT.replace(b"HTTP/1.1", b"HTTP/1.2") + b"\r\n",
+        get(b""),
+    ],
+)
+def test_what_is_not_plainly_a_connect_is_left_to_the_connection(
+    remembered: dict[bytes, ProxyRequest], octets: bytes
+) -> None:
+    assert read_connect(octets) is None
+    assert not remembered
+
+
+def test_a_connect_that_is_refused_is_refused_again(
+    remembered: dict[bytes, ProxyRequest],
+) -> None:
+    octets = b"CONNECT origin.example HTTP/1.1\r\nHost: origin.example\r\n\r\n"
+    for _ in range(2):
+        with pytest.raises(ClientProtocolError):
+            read_connect(octets)
+    assert not remembered
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from([b"A: b", b"Host: origin.example:443", b"Via : x", b"Cookie: c=d",
+                              b"Content-Length: 0", b"Content-Length: 5", b" x", b"X:\ty\t"])),
+    st.binary(max_size=8),
+)  # fmt: skip
+def test_it_reads_what_the_connection_reads(fields: list[bytes], rest: bytes) -> None:
+    octets = b"\r\n".join([CONNECT[:-2], *fields, b"", b""])
+    heard = hear_requests([octets + rest])
+    try:
+        read = read_connect(octets + rest)
+    except ClientProtocolError as error:
+        assert heard.trace == [refusal(error)]
+    else:
+        assert read is None or (heard.trace, heard.rest) == ([read[0]], read[1])

@@ -31,7 +31,7 @@ from wsproxy.errors import (
     SourceUnavailable,
     WsproxyError,
 )
-from wsproxy.model import Address
+from wsproxy.model import Address, spelled
 from wsproxy.net.streams import is_exhausted, tune
 
 __all__ = [
@@ -194,7 +194,7 @@ def begin(address: Address, port: int, sources: Sources = ANY_SOURCE) -> Attempt
         tune(sock)
         if sources:
             _bind(sock, sources[address.version])
-        code = sock.connect_ex((str(address), port))
+        code = sock.connect_ex((spelled(address), port))
         if code not in (0, errno.EINPROGRESS):
             raise _failure(code)
     except BaseException:

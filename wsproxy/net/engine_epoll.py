@@ -95,6 +95,7 @@ class EpollEngine:
         self._tunnels: set[Tunnel] = set()
         self._ended_up = 0
         self._ended_down = 0
+        self._next_look = math.inf
         self._alarm = trio.CancelScope()
         self._emptied = trio.Event()
         self._nursery: trio.Nursery | None = None
@@ -278,8 +279,8 @@ class EpollEngine:
             self._epoll.register(fd, _EVENTS | _OUT if writer.blocked else _EVENTS)
             self._table[fd] = tunnel
         # To move a deadline costs more than all the rest here, and is seldom needed.
-        if (look_at := tunnel.look_at(tunnel.up.moved_at)) < self._alarm.deadline:
-            self._alarm.deadline = look_at
+        if (look_at := tunnel.look_at(tunnel.up.moved_at)) < self._next_look:
+            self._alarm.deadline = self._next_look = look_at
 
     def _wake(self, tunnel: Tunnel, pump: Pump) -> None:
         """Have a pump stepped soon that no event may bring back."""
@@ -376,7 +377,8 @@ class EpollEngine:
 
     async def _watch_deadlines(self) -> None:
         while True:
-            with trio.CancelScope(deadline=self._look()) as self._alarm:
+            self._next_look = self._look()
+            with trio.CancelScope(deadline=self._next_look) as self._alarm:
                 await trio.sleep_forever()
 
     def _look(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from wsproxy.model import AddressVerdict
+from wsproxy.model import AddressVerdict, spelled
 from wsproxy.observe.exchange import Exchange
 
 __all__ = ["MAX_ADDRESSES", "decision_fields"]
@@ -40,7 +40,7 @@ def decision_fields(exchange: Exchange) -> dict[str, object] | None:
 
 def _address(said: AddressVerdict) -> dict[str, object]:
     return {
-        "address": str(said.address),
+        "address": spelled(said.address),
         "verdict": "allow" if said.allow else "deny",
         "class": said.kind,
         "zone": said.zone,

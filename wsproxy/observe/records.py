@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
 
 import orjson
 
 from wsproxy.model import Peer
 from wsproxy.observe.decision import decision_fields
 from wsproxy.observe.exchange import Exchange, milliseconds
+from wsproxy.observe.timestamps import format_second
 
 __all__ = ["FORMATS", "Formatter", "format_combined", "format_json", "format_squid"]
 
@@ -32,7 +32,7 @@ def format_json(event: str, exchange: Exchange, at: float, now: float) -> bytes:
     """JSON Lines; the field names are a contract (docs/operations.md)."""
     line: dict[str, object] = {
         "event": event,
-        "time": f"{_second(int(at))}.{int(at % 1 * 1000):03d}Z",
+        "time": f"{format_second(int(at))}.{int(at % 1 * 1000):03d}Z",
         "id": exchange.id,
         "client": str(exchange.peer),
         "user": exchange.user,
@@ -102,14 +102,8 @@ def _websocket(exchange: Exchange) -> dict[str, object]:
     }
 
 
-@lru_cache(maxsize=4)
-def _second(at: int) -> str:
-    """RFC 3339 without its fraction; many records share a second."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
 def _rounded(duration_ms: float | None) -> float | None:
-    return None if duration_ms is None else round(duration_ms, 3)
+    return duration_ms and int(duration_ms * 1000 + 0.5) / 1000
 
 
 # Squid's and Apache's logs are read by splitting at spaces and quotes.

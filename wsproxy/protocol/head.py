@@ -27,6 +27,7 @@ __all__ = [
     "check_request_line",
     "check_status_line",
     "is_field_section",
+    "is_plain_head",
     "refuse_request",
     "refuse_response",
     "split_head",
@@ -224,6 +225,11 @@ def split_head(head: bytes, refuse: Refuse) -> tuple[bytes, Headers]:
     lines = head[:-4].split(b"\r\n")
     fields = [line.split(b":", 1) for line in lines[1:]]
     return lines[0], tuple((name, value.strip(b" \t")) for name, value in fields)
+
+
+def is_plain_head(head: bytes) -> bool:
+    """Whether `head` is one whole request head as `HeadBuffer` takes it, without anything odd."""
+    return len(head) <= MAX_HEAD_BYTES and _WHOLE_REQUEST.fullmatch(head) is not None
 
 
 def is_field_section(section: bytes) -> bool:

@@ -10,9 +10,15 @@ from wsproxy.model import Body, BodyKind, Headers, Host, ProxyRequest, RequestKi
 from wsproxy.protocol.authority import parse_absolute_form, parse_authority, parse_host_field
 from wsproxy.protocol.fields import content_length, has_token, transfer_codings, values
 from wsproxy.protocol.handshake import asks_for_websocket, check_handshake
-from wsproxy.protocol.head import HeadBuffer, check_request_line, refuse_request, split_head
+from wsproxy.protocol.head import (
+    HeadBuffer,
+    check_request_line,
+    is_plain_head,
+    refuse_request,
+    split_head,
+)
 
-__all__ = ["interpret_request", "read_request"]
+__all__ = ["interpret_request", "read_connect", "read_request"]
 
 _OWN_HOST = Host("wsproxy")
 _NO_BODY = Body(BodyKind.NONE)
@@ -23,6 +29,42 @@ _LISTS = frozenset(
 _MAX_MEMBERS = 64
 """Members of the list fields that are taken apart here; nobody needs a tenth of that."""
 _MANNERS = frozenset({b"connection", b"proxy-connection"})
+
+
+_remembered: dict[bytes, ProxyRequest] = {}
+"""CONNECTs by their heads: a client asks for the same few targets in the same words again and again."""
+_MAX_REMEMBERED = 512
+_MAX_REMEMBERED_BYTES = 1024
+_SECRETS = frozenset({b"proxy-authorization", b"authorization", b"cookie"})
+
+
+def read_connect(octets: bytes) -> tuple[ProxyRequest, bytes] | None:
+    """What the first octets of a connection ask for, and what stands behind their head.
+
+    Returns:
+        None when they are not just one whole head of a CONNECT with nothing odd about it,
+        and perhaps the beginning of a tunnel; `wsproxy.protocol.http1` says the rest.
+
+    Raises:
+        ClientProtocolError: see `interpret_request`.
+    """
+    end = octets.find(b"\r\n\r\n") + 4
+    head = octets[:end]
+    request = _remembered.get(head)
+    if request is None:
+        if not (head.startswith(b"CONNECT ") and is_plain_head(head)):
+            return None
+        request = interpret_request(*split_head(head, refuse_request))
+        if end <= _MAX_REMEMBERED_BYTES and not _has_secrets(request.headers):
+            if len(_remembered) >= _MAX_REMEMBERED:
+                _remembered.clear()
+            _remembered[head] = request
+    return request, octets[end:]
+
+
+def _has_secrets(headers: Headers) -> bool:
+    """Whether there is something that must not be kept for longer than it takes."""
+    return any(name.lower() in _SECRETS for name, _value in headers)
 
 
 def read_request(head: bytes) -> ProxyRequest:

@@ -16,11 +16,11 @@ import socket
 import trio
 
 from wsproxy.errors import WsproxyError
-from wsproxy.model import Peer, ProxyRequest, RequestKind
+from wsproxy.model import Peer
 from wsproxy.net.listen import Handler
 from wsproxy.net.streams import RECEIVE_SIZE
 from wsproxy.observe.exchange import Exchange
-from wsproxy.protocol.http1 import ServerConnection
+from wsproxy.protocol.request import read_connect
 from wsproxy.proxy.connect import ESTABLISHED
 from wsproxy.proxy.http import serve
 from wsproxy.proxy.open_tunnel import OpenTunnel, begin_tunnel, inspection_of
@@ -66,14 +66,13 @@ def receive_at_once(sock: socket.socket) -> bytes:
 def _open(sock: socket.socket, peer: Peer, live: Live, begun: Begun) -> OpenTunnel | None:
     """The tunnel, or None with what was begun noted in `begun`."""
     runtime = live.runtime
-    http = ServerConnection()
-    http.receive_data(begun.octets)
     now = trio.current_time()
     exchange = Exchange(peer, now)
     try:
-        request = http.next_event()
-        if not isinstance(request, ProxyRequest) or request.kind is not RequestKind.CONNECT:
+        read = read_connect(begun.octets)
+        if read is None:
             return None
+        request, early = read
         exchange.begin(request, now)
         route = runtime.gate.admit_nowait(request, exchange, now=now)
         if route is None or runtime.looking.concerns(exchange.rule):
@@ -102,5 +101,4 @@ def _open(sock: socket.socket, peer: Peer, live: Live, begun: Begun) -> OpenTunn
         return None
     exchange.status = 200
     inspection = inspection_of(request, exchange, live)
-    early = http.take_rest()
     return OpenTunnel(sock, attempt.sock, exchange, early_up=early, inspection=inspection)

@@ -46,6 +46,8 @@ __all__ = ["Gate", "Remembered"]
 
 _LASTING = b"basic", b"bearer"
 """Schemes whose credentials are good for more than one request."""
+_MAX_VETTED = 4096
+"""Verdicts on addresses that are remembered; they depend on the zones, and on nothing that changes."""
 _HTTP, _WEBSOCKET = frozenset({"http"}), frozenset({"websocket"})
 _PROTOCOLS = {scheme: frozenset({scheme}) for scheme in ("http", "https", "ws", "wss")}
 
@@ -80,6 +82,9 @@ class Gate:
     clock: Callable[[], float]
     parents: Mapping[str, Parents] = field(default_factory=dict)
     sources: Mapping[str, Sources] = field(default_factory=dict)
+    _vetted: dict[tuple[str, Address], AddressVerdict] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def challenges(self, now: float, *, refusal: AuthRequired | None = None) -> list[bytes]:
         """The Proxy-Authenticate values of all schemes, best first (RFC 9110 §11.7.1).
@@ -350,7 +355,7 @@ class Gate:
         Raises:
             Denied: there is none.
         """
-        exchange.addresses = verdicts = tuple(self._vet(target, one) for one in addresses)
+        exchange.addresses = verdicts = tuple([self._vet(target, one) for one in addresses])
         vetted = [one.address for one in verdicts if one.allow]
         if not vetted:
             reason = verdicts[-1].kind if verdicts else ""
@@ -365,7 +370,13 @@ class Gate:
     def _vet(self, target: Target, address: Address) -> AddressVerdict:
         if is_own_listener(address, target.port, self.listeners, is_local=is_local):
             return AddressVerdict(address, False, "the proxy itself")
-        return vet(target.host, address, self.zones)
+        asked = target.host.text, address
+        verdict = self._vetted.get(asked)
+        if verdict is None:
+            if len(self._vetted) >= _MAX_VETTED:
+                self._vetted.clear()
+            self._vetted[asked] = verdict = vet(target.host, address, self.zones)
+        return verdict
 
 
 def _leads_to(ask: Ask, exchange: Exchange) -> Sequence[Address]:

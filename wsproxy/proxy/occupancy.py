@@ -26,7 +26,7 @@ class Occupancy:
     def __init__(self, *, connections: int, connections_per_client: int | None) -> None:
         self._connections = connections
         self._per_client = connections_per_client
-        self._by_client: Counter[Address] = Counter()
+        self._by_client: Counter[bytes] = Counter()  # packed: their hashes cost less
         self.open = 0
         self._turning_away = 0
 
@@ -48,12 +48,14 @@ class Occupancy:
                 f"the proxy serves {self._connections} connections already", status=503
             )
         if client is not None:
-            if self._per_client is not None and self._by_client[client] >= self._per_client:
+            packed = client.packed
+            has = self._by_client[packed]
+            if self._per_client is not None and has >= self._per_client:
                 raise LimitReached(
                     f"this client has {self._per_client} connections already", status=429
                 )
             # Counted without a limit, too: a reload may bring one.
-            self._by_client[client] += 1
+            self._by_client[packed] = has + 1
         self.open += 1
 
     @contextmanager
@@ -69,6 +71,9 @@ class Occupancy:
         """Gives the place back."""
         self.open -= 1
         if client is not None:
-            self._by_client[client] -= 1
-            if not self._by_client[client]:
-                del self._by_client[client]
+            packed = client.packed
+            has = self._by_client[packed] - 1
+            if has:
+                self._by_client[packed] = has
+            else:
+                del self._by_client[packed]

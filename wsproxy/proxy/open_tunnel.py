@@ -108,6 +108,8 @@ def begin_tunnel(tunnel: OpenTunnel, live: Live) -> None:
 
 def _limits(tunnel: OpenTunnel, runtime: Runtime) -> RelayLimits:
     shares = runtime.quotas.shares
+    if shares.lifted:
+        return runtime.relay_limits
     allowances = shares.allowances(tunnel.exchange, trio.current_time(), shares.connection())
     if allowances is None:
         return runtime.relay_limits

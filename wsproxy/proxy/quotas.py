@@ -90,7 +90,8 @@ class Quotas:
             LimitReached: there is none left for its user, or its rule.
             QuotaSpent: its user may not move an octet more for now.
         """
-        self.shares.check(exchange, now)
+        if not self.shares.lifted:
+            self.shares.check(exchange, now)
         if exchange.counted_user is not None or exchange.counted_rule is not None:
             return  # admitted again, to be sent again
         user, rule = exchange.user, exchange.rule

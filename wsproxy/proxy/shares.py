@@ -40,14 +40,21 @@ class ShareSettings:
     bytes_per_user: Rate | None = None
 
 
+_NONE = ShareSettings()
+
+
 class Shares:
     """Who draws on what.
 
     It lives as long as the process: what was taken stays taken when settings change.
+
+    Attributes:
+        lifted: there is no limit at all.
     """
 
     def __init__(self, settings: ShareSettings) -> None:
         self._settings = settings
+        self.lifted = settings == _NONE
         self._rules: Kept[tuple[str, bool], Bucket] = Kept()
         self._users: Kept[tuple[str, bool], Bucket] = Kept()
         self._messages: Kept[str, Bucket] = Kept()
@@ -56,6 +63,7 @@ class Shares:
     def adopt(self, settings: ShareSettings) -> None:
         """Goes on with other settings; open connections feel all but their own bandwidth change."""
         self._settings = settings
+        self.lifted = settings == _NONE
         for bucket in self._users.all():
             bucket.adopt(settings.per_user or _ENDLESS)
         for bucket in self._messages.all():
