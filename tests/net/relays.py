@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from wsproxy.model import CloseReason
 from wsproxy.net.engine import RelayLimits, RelaySummary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wsproxy.net.engine import Engine
+    from wsproxy.net.engine import Engine, Relay
 
 FOREVER = RelayLimits(idle_timeout_s=3600, lifetime_s=86400)
+
+
+def ignore(_summary: RelaySummary) -> None:
+    """For relays whose end nobody waits for."""
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
@@ -111,8 +116,8 @@ class Relayed:
     upstream: socket.socket
     inner: tuple[socket.socket, socket.socket]
     over: trio.Event
-    scope: trio.CancelScope
     summary: RelaySummary | None = None
+    relay: Relay | None = None
 
     async def wait_summary(self) -> RelaySummary:
         await self.over.wait()
@@ -122,18 +127,20 @@ class Relayed:
     def is_closed_inside(self) -> bool:
         return all(sock.fileno() == -1 for sock in self.inner)
 
-    async def _run(self, engine: Engine, limits: RelayLimits, early: tuple[bytes, bytes]) -> None:
-        with self.scope:
-            self.summary = await engine.relay(
-                *self.inner, limits, early_up=early[0], early_down=early[1]
-            )
+    def cut(self) -> None:
+        """Ends it, as a user who is let in no more would."""
+        assert self.relay is not None
+        self.relay.cut(CloseReason.REVOKED)
+
+    def end(self, summary: RelaySummary) -> None:
+        """Hears that it is over."""
+        self.summary = summary
         self.over.set()
 
 
 @contextmanager
 def relayed(
     engine: Engine,
-    nursery: trio.Nursery,
     *,
     limits: RelayLimits = FOREVER,
     early: tuple[bytes, bytes] = (b"", b""),
@@ -144,8 +151,8 @@ def relayed(
     upstream, from_upstream = tcp_pair()
     if small:
         shrink_buffers(client, from_client, upstream, from_upstream)
-    one = Relayed(client, upstream, (from_client, from_upstream), trio.Event(), trio.CancelScope())
-    nursery.start_soon(one._run, engine, limits, early)
+    one = Relayed(client, upstream, (from_client, from_upstream), trio.Event())
+    one.relay = engine.start(*one.inner, limits, one.end, early_up=early[0], early_down=early[1])
     try:
         yield one
     finally:

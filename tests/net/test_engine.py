@@ -16,6 +16,7 @@ from trio.testing import wait_all_tasks_blocked
 from tests.net.relays import (
     FOREVER,
     fill,
+    ignore,
     open_descriptors,
     receive,
     receive_all,
@@ -40,10 +41,8 @@ def test_the_best_engine_of_linux_is_the_epoll_one() -> None:
     assert isinstance(best_engine(), EpollEngine)
 
 
-async def test_bytes_pass_both_ways_and_the_summary_counts_them(
-    engine: Engine, nursery: trio.Nursery
-) -> None:
-    with relayed(engine, nursery) as relay:
+async def test_bytes_pass_both_ways_and_the_summary_counts_them(engine: Engine) -> None:
+    with relayed(engine) as relay:
         await send_all(relay.client, b"question")
         assert await receive(relay.upstream, 8) == b"question"
         await send_all(relay.upstream, b"an answer")
@@ -64,8 +63,8 @@ async def test_bytes_pass_both_ways_and_the_summary_counts_them(
         assert engine.statistics().bytes_down == 9
 
 
-async def test_early_bytes_go_first(engine: Engine, nursery: trio.Nursery) -> None:
-    with relayed(engine, nursery, early=(b"early up, ", b"early down, ")) as relay:
+async def test_early_bytes_go_first(engine: Engine) -> None:
+    with relayed(engine, early=(b"early up, ", b"early down, ")) as relay:
         await send_all(relay.client, b"late up")
         await send_all(relay.upstream, b"late down")
         relay.client.shutdown(socket.SHUT_WR)
@@ -76,9 +75,7 @@ async def test_early_bytes_go_first(engine: Engine, nursery: trio.Nursery) -> No
         assert (summary.bytes_up, summary.bytes_down) == (17, 21)
 
 
-async def test_bulk_in_both_directions_at_once_arrives_unchanged(
-    engine: Engine, nursery: trio.Nursery
-) -> None:
+async def test_bulk_in_both_directions_at_once_arrives_unchanged(engine: Engine) -> None:
     sent = [random.Random(seed).randbytes(24 * 1024 * 1024) for seed in (1, 2)]
     got: dict[int, bytes] = {}
 
@@ -89,7 +86,7 @@ async def test_bulk_in_both_directions_at_once_arrives_unchanged(
     async def take(index: int, sink: socket.socket) -> None:
         got[index] = hashlib.sha256(await receive_all(sink)).digest()
 
-    with relayed(engine, nursery) as relay:
+    with relayed(engine) as relay:
         async with trio.open_nursery() as flows:
             flows.start_soon(pass_on, relay.client, sent[0])
             flows.start_soon(pass_on, relay.upstream, sent[1])
@@ -104,9 +101,9 @@ async def test_bulk_in_both_directions_at_once_arrives_unchanged(
 
 @pytest.mark.parametrize("first", [Side.CLIENT, Side.UPSTREAM])
 async def test_half_close_ends_one_direction_and_the_other_goes_on(
-    engine: Engine, nursery: trio.Nursery, first: Side
+    engine: Engine, first: Side
 ) -> None:
-    with relayed(engine, nursery) as relay:
+    with relayed(engine) as relay:
         early, late = relay.client, relay.upstream
         if first is Side.UPSTREAM:
             early, late = late, early
@@ -123,11 +120,9 @@ async def test_half_close_ends_one_direction_and_the_other_goes_on(
         assert (summary.closed_by, summary.reason) == (first, CloseReason.EOF)
 
 
-async def test_end_of_stream_waits_for_bytes_a_slow_reader_has_not_taken(
-    engine: Engine, nursery: trio.Nursery
-) -> None:
+async def test_end_of_stream_waits_for_bytes_a_slow_reader_has_not_taken(engine: Engine) -> None:
     data = random.Random(3).randbytes(3 * 1024 * 1024)
-    with relayed(engine, nursery, small=True) as relay:
+    with relayed(engine, small=True) as relay:
 
         async def upload() -> None:
             await send_all(relay.client, data)
@@ -141,8 +136,8 @@ async def test_end_of_stream_waits_for_bytes_a_slow_reader_has_not_taken(
         assert (await relay.wait_summary()).bytes_up == len(data)
 
 
-async def test_a_reader_that_stops_stops_the_writer(engine: Engine, nursery: trio.Nursery) -> None:
-    with relayed(engine, nursery, small=True) as relay:
+async def test_a_reader_that_stops_stops_the_writer(engine: Engine) -> None:
+    with relayed(engine, small=True) as relay:
         total = 0
         while accepted := fill(relay.client):
             total += accepted
@@ -157,10 +152,8 @@ async def test_a_reader_that_stops_stops_the_writer(engine: Engine, nursery: tri
 
 
 @pytest.mark.parametrize("side", [Side.CLIENT, Side.UPSTREAM])
-async def test_a_reset_is_passed_on_as_a_reset(
-    engine: Engine, nursery: trio.Nursery, side: Side
-) -> None:
-    with relayed(engine, nursery) as relay:
+async def test_a_reset_is_passed_on_as_a_reset(engine: Engine, side: Side) -> None:
+    with relayed(engine) as relay:
         breaking, surviving = relay.client, relay.upstream
         if side is Side.UPSTREAM:
             breaking, surviving = surviving, breaking
@@ -173,10 +166,8 @@ async def test_a_reset_is_passed_on_as_a_reset(
         assert relay.is_closed_inside()
 
 
-async def test_what_arrived_before_a_reset_reaches_a_slow_reader(
-    engine: Engine, nursery: trio.Nursery
-) -> None:
-    with relayed(engine, nursery, small=True) as relay:
+async def test_what_arrived_before_a_reset_reaches_a_slow_reader(engine: Engine) -> None:
+    with relayed(engine, small=True) as relay:
         total = fill(relay.upstream)
         await wait_all_tasks_blocked()
         # All of it is on the proxy's side of the connection before the reset throws it away.
@@ -192,9 +183,9 @@ async def test_what_arrived_before_a_reset_reaches_a_slow_reader(
 
 
 async def test_a_reset_is_noticed_while_nobody_reads_the_other_side(
-    engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock
+    engine: Engine, autojump_clock: MockClock
 ) -> None:
-    with relayed(engine, nursery, small=True) as relay:
+    with relayed(engine, small=True) as relay:
         while fill(relay.client):
             await wait_all_tasks_blocked()
         began = trio.current_time()
@@ -206,9 +197,9 @@ async def test_a_reset_is_noticed_while_nobody_reads_the_other_side(
 
 
 async def test_no_deadline_and_no_end_all_disturbs_the_delivery_after_a_reset(
-    engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock
+    engine: Engine, autojump_clock: MockClock
 ) -> None:
-    with relayed(engine, nursery, limits=RelayLimits(1, 3600), small=True) as relay:
+    with relayed(engine, limits=RelayLimits(1, 3600), small=True) as relay:
         while fill(relay.client):
             await wait_all_tasks_blocked()
         reset(relay.client)
@@ -220,10 +211,8 @@ async def test_no_deadline_and_no_end_all_disturbs_the_delivery_after_a_reset(
         assert (summary.closed_by, summary.reason) == (Side.CLIENT, CloseReason.RESET)
 
 
-async def test_writing_to_a_side_that_is_gone_says_who_broke(
-    engine: Engine, nursery: trio.Nursery
-) -> None:
-    with relayed(engine, nursery) as relay:
+async def test_writing_to_a_side_that_is_gone_says_who_broke(engine: Engine) -> None:
+    with relayed(engine) as relay:
         relay.upstream.close()
         assert await receive_all(relay.client) == b""
         await send_all(relay.client, b"anybody there?")
@@ -231,8 +220,8 @@ async def test_writing_to_a_side_that_is_gone_says_who_broke(
         assert (summary.closed_by, summary.reason) == (Side.UPSTREAM, CloseReason.RESET)
 
 
-async def test_urgent_data_does_not_stall_the_stream(engine: Engine, nursery: trio.Nursery) -> None:
-    with relayed(engine, nursery) as relay:
+async def test_urgent_data_does_not_stall_the_stream(engine: Engine) -> None:
+    with relayed(engine) as relay:
         await send_all(relay.client, b"before")
         relay.client.send(b"!", socket.MSG_OOB)
         await send_all(relay.client, b"after")
@@ -240,10 +229,10 @@ async def test_urgent_data_does_not_stall_the_stream(engine: Engine, nursery: tr
 
 
 async def test_an_idle_relay_ends_and_a_busy_one_does_not(
-    engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock
+    engine: Engine, autojump_clock: MockClock
 ) -> None:
     limits = RelayLimits(idle_timeout_s=10, lifetime_s=3600)
-    with relayed(engine, nursery, limits=limits) as relay:
+    with relayed(engine, limits=limits) as relay:
         for _ in range(5):
             await trio.sleep(9)
             await send_all(relay.client, b".")
@@ -257,20 +246,20 @@ async def test_an_idle_relay_ends_and_a_busy_one_does_not(
 
 
 async def test_a_short_idle_timeout_is_met_within_a_tenth_of_a_second(
-    engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock
+    engine: Engine, autojump_clock: MockClock
 ) -> None:
-    with relayed(engine, nursery, limits=RelayLimits(0.2, 3600)) as relay:
+    with relayed(engine, limits=RelayLimits(0.2, 3600)) as relay:
         began = trio.current_time()
         assert (await relay.wait_summary()).reason is CloseReason.IDLE
         assert 0.2 <= trio.current_time() - began <= 0.3
 
 
 async def test_a_later_relay_with_an_earlier_deadline_is_not_late(
-    engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock
+    engine: Engine, autojump_clock: MockClock
 ) -> None:
-    with relayed(engine, nursery) as patient:
+    with relayed(engine) as patient:
         await wait_all_tasks_blocked()
-        with relayed(engine, nursery, limits=RelayLimits(3600, 2)) as brief:
+        with relayed(engine, limits=RelayLimits(3600, 2)) as brief:
             began = trio.current_time()
             assert await brief.wait_summary() == RelaySummary(
                 0, 0, Side.PROXY, CloseReason.LIFETIME
@@ -279,10 +268,8 @@ async def test_a_later_relay_with_an_earlier_deadline_is_not_late(
         assert not patient.over.is_set()
 
 
-async def test_lifetime_ends_a_busy_relay(
-    engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
-    with relayed(engine, nursery, limits=RelayLimits(5, 12)) as relay:
+async def test_lifetime_ends_a_busy_relay(engine: Engine, autojump_clock: MockClock) -> None:
+    with relayed(engine, limits=RelayLimits(5, 12)) as relay:
         for _ in range(3):
             await trio.sleep(3.9)
             await send_all(relay.upstream, b".")
@@ -291,9 +278,9 @@ async def test_lifetime_ends_a_busy_relay(
 
 
 async def test_a_reader_that_is_stuck_counts_as_idle_and_is_reset(
-    engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock
+    engine: Engine, autojump_clock: MockClock
 ) -> None:
-    with relayed(engine, nursery, limits=RelayLimits(10, 3600), small=True) as relay:
+    with relayed(engine, limits=RelayLimits(10, 3600), small=True) as relay:
         while fill(relay.client):
             await wait_all_tasks_blocked()
         assert (await relay.wait_summary()).reason is CloseReason.IDLE
@@ -301,35 +288,20 @@ async def test_a_reader_that_is_stuck_counts_as_idle_and_is_reset(
         await receive_until_reset(relay.upstream)
 
 
-async def test_cancelling_the_caller_closes_both_sockets(
-    engine: Engine, nursery: trio.Nursery
-) -> None:
-    with relayed(engine, nursery) as relay:
+async def test_cutting_a_relay_closes_both_sockets(engine: Engine) -> None:
+    with relayed(engine) as relay:
         await send_all(relay.client, b"x")
         assert await receive(relay.upstream, 1) == b"x"
-        relay.scope.cancel()
-        await relay.over.wait()
-        assert relay.scope.cancelled_caught
+        relay.cut()
+        assert await relay.wait_summary() == RelaySummary(1, 0, Side.PROXY, CloseReason.REVOKED)
         assert relay.is_closed_inside()
         assert await receive_all(relay.client) == b""
         assert engine.statistics().active_relays == 0
         assert engine.statistics().bytes_up == 1
 
 
-async def test_a_caller_cancelled_beforehand_closes_both_sockets_too(engine: Engine) -> None:
-    client, from_client = tcp_pair()
-    upstream, from_upstream = tcp_pair()
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        await engine.relay(from_client, from_upstream, FOREVER)
-    assert scope.cancelled_caught
-    assert from_client.fileno() == from_upstream.fileno() == -1
-    client.close()
-    upstream.close()
-
-
-async def test_end_all_ends_every_relay_in_order(engine: Engine, nursery: trio.Nursery) -> None:
-    with relayed(engine, nursery) as one, relayed(engine, nursery) as two:
+async def test_end_all_ends_every_relay_in_order(engine: Engine) -> None:
+    with relayed(engine) as one, relayed(engine) as two:
         await wait_all_tasks_blocked()
         one.client.send(b"pending")
         engine.end_all(CloseReason.DRAINED)
@@ -353,7 +325,7 @@ async def test_stopping_the_engine_ends_its_relays(
             await engine.run(task_status)
 
     await nursery.start(run)
-    with relayed(engine, nursery) as relay:
+    with relayed(engine) as relay:
         await wait_all_tasks_blocked()
         running.cancel()
         assert await relay.wait_summary() == RelaySummary(0, 0, Side.PROXY, CloseReason.DRAINED)
@@ -364,24 +336,22 @@ async def test_an_engine_that_does_not_run_takes_no_relay(make: Callable[[], Eng
     client, from_client = tcp_pair()
     upstream, from_upstream = tcp_pair()
     with pytest.raises(RuntimeError):
-        await make().relay(from_client, from_upstream, FOREVER)
+        make().start(from_client, from_upstream, FOREVER, ignore)
     assert from_client.fileno() == from_upstream.fileno() == -1
     client.close()
     upstream.close()
 
 
-async def test_a_thousand_relays_leave_no_descriptor_behind(
-    engine: Engine, nursery: trio.Nursery
-) -> None:
+async def test_a_thousand_relays_leave_no_descriptor_behind(engine: Engine) -> None:
     before = open_descriptors()
 
     async def one(number: int) -> None:
-        with relayed(engine, nursery) as relay:
+        with relayed(engine) as relay:
             await send_all(relay.client, b"%d" % number)
             assert await receive(relay.upstream, len(b"%d" % number)) == b"%d" % number
             (reset if number % 3 == 0 else socket.socket.close)(relay.client)
             if number % 3 == 1:
-                relay.scope.cancel()
+                relay.cut()
             else:
                 relay.upstream.close()
             await relay.over.wait()
@@ -415,7 +385,7 @@ async def _exchange(
 ) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(engine.run)
-        with relayed(engine, nursery, small=small) as relay:
+        with relayed(engine, small=small) as relay:
             ends = {
                 "up": (relay.client, relay.upstream),
                 "down": (relay.upstream, relay.client),

@@ -14,6 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 from tests.net.relays import (
     FOREVER,
     fill,
+    ignore,
     open_descriptors,
     receive,
     receive_all,
@@ -51,9 +52,9 @@ async def block_spliced(engine: EpollEngine, relay: Relayed) -> None:
 
 
 async def test_a_stream_that_ended_in_order_is_not_reset_afterwards(
-    epoll_engine: EpollEngine, nursery: trio.Nursery
+    epoll_engine: EpollEngine,
 ) -> None:
-    with relayed(epoll_engine, nursery) as relay:
+    with relayed(epoll_engine) as relay:
         await send_all(relay.upstream, b"whole answer")
         relay.upstream.shutdown(socket.SHUT_WR)
         assert await receive_all(relay.client) == b"whole answer"
@@ -65,9 +66,9 @@ async def test_a_stream_that_ended_in_order_is_not_reset_afterwards(
 
 
 async def test_a_side_that_closed_while_nobody_reads_does_not_spin(
-    epoll_engine: EpollEngine, nursery: trio.Nursery
+    epoll_engine: EpollEngine,
 ) -> None:
-    with relayed(epoll_engine, nursery, small=True) as relay:
+    with relayed(epoll_engine, small=True) as relay:
         total = await fill_up(relay)
         relay.client.shutdown(socket.SHUT_WR)
         # Returns only once the engine's task sleeps: it would never, if it were spinning.
@@ -89,21 +90,21 @@ def renumbered(sock: socket.socket, number: int) -> socket.socket:
 
 
 async def test_a_descriptor_number_in_use_again_gets_only_its_own_bytes(
-    epoll_engine: EpollEngine, nursery: trio.Nursery
+    epoll_engine: EpollEngine,
 ) -> None:
-    with relayed(epoll_engine, nursery) as first:
+    with relayed(epoll_engine) as first:
         await wait_all_tasks_blocked()
         numbers = [sock.fileno() for sock in first.inner]
         copies = [sock.dup() for sock in first.inner]
         client, from_client = tcp_pair()
         upstream, from_upstream = tcp_pair()
         first.client.send(b"for the first relay")
-        first.scope.cancel()
+        first.cut()
         await first.over.wait()
         # Crosswise: the number of the first relay's client is the second's upstream.
         from_upstream = renumbered(from_upstream, numbers[0])
         from_client = renumbered(from_client, numbers[1])
-        nursery.start_soon(epoll_engine.relay, from_client, from_upstream, FOREVER)
+        epoll_engine.start(from_client, from_upstream, FOREVER, ignore)
         first.upstream.send(b"still the first")
         client.send(b"second")
         client.shutdown(socket.SHUT_WR)
@@ -114,13 +115,11 @@ async def test_a_descriptor_number_in_use_again_gets_only_its_own_bytes(
             sock.close()
 
 
-async def test_copies_of_a_closed_descriptor_raise_no_events(
-    epoll_engine: EpollEngine, nursery: trio.Nursery
-) -> None:
-    with relayed(epoll_engine, nursery) as relay:
+async def test_copies_of_a_closed_descriptor_raise_no_events(epoll_engine: EpollEngine) -> None:
+    with relayed(epoll_engine) as relay:
         await wait_all_tasks_blocked()
         copy = relay.inner[0].dup()  # as a child process would have
-        relay.scope.cancel()
+        relay.cut()
         await relay.over.wait()
         relay.client.send(b"nobody reads this")
         assert epoll_engine._epoll is not None
@@ -133,16 +132,14 @@ async def test_sockets_that_cannot_be_registered_are_closed(epoll_engine: EpollE
     upstream, from_upstream = tcp_pair()
     from_upstream.close()
     with pytest.raises(ValueError, match="negative"):
-        await epoll_engine.relay(from_client, from_upstream, FOREVER)
+        epoll_engine.start(from_client, from_upstream, FOREVER, ignore)
     assert from_client.fileno() == -1
     assert epoll_engine.statistics().active_relays == 0
     client.close()
     upstream.close()
 
 
-async def test_a_bulk_flow_leaves_turns_to_fifty_small_ones(
-    epoll_engine: EpollEngine, nursery: trio.Nursery
-) -> None:
+async def test_a_bulk_flow_leaves_turns_to_fifty_small_ones(epoll_engine: EpollEngine) -> None:
     rounds = 20
     done = 0
 
@@ -152,7 +149,7 @@ async def test_a_bulk_flow_leaves_turns_to_fifty_small_ones(
 
     async def small() -> None:
         nonlocal done
-        with relayed(epoll_engine, nursery) as relay:
+        with relayed(epoll_engine) as relay:
             for _ in range(rounds):
                 await send_all(relay.client, b"ping")
                 assert await receive(relay.upstream, 4) == b"ping"
@@ -160,7 +157,7 @@ async def test_a_bulk_flow_leaves_turns_to_fifty_small_ones(
                 assert await receive(relay.client, 4) == b"pong"
             done += 1
 
-    with relayed(epoll_engine, nursery) as bulk:
+    with relayed(epoll_engine) as bulk:
         async with trio.open_nursery() as flows:
             flows.start_soon(pour, bulk.client)
             flows.start_soon(receive, bulk.upstream, 1 << 40)
@@ -180,7 +177,7 @@ async def test_more_bulk_flows_than_pipes_all_arrive_unchanged(nursery: trio.Nur
     data = random.Random(5).randbytes(8 * 1024 * 1024)
 
     async def exchange() -> None:
-        with relayed(engine, nursery) as relay:
+        with relayed(engine) as relay:
             async with trio.open_nursery() as flows:
                 flows.start_soon(send_all, relay.client, data)
                 assert await receive(relay.upstream, len(data)) == data
@@ -192,20 +189,20 @@ async def test_more_bulk_flows_than_pipes_all_arrive_unchanged(nursery: trio.Nur
 
 
 async def test_a_blocked_bulk_flow_keeps_its_pipe_and_loses_it_at_the_end(
-    small_reads: int, epoll_engine: EpollEngine, nursery: trio.Nursery
+    small_reads: int, epoll_engine: EpollEngine
 ) -> None:
-    with relayed(epoll_engine, nursery) as relay:
+    with relayed(epoll_engine) as relay:
         await block_spliced(epoll_engine, relay)
-        relay.scope.cancel()
+        relay.cut()
         await relay.over.wait()
         assert epoll_engine.statistics().pipes_in_use == 0
 
 
 async def test_bulk_goes_on_without_pipes_when_descriptors_are_used_up(
-    epoll_engine: EpollEngine, nursery: trio.Nursery
+    epoll_engine: EpollEngine,
 ) -> None:
     data = random.Random(6).randbytes(8 * 1024 * 1024)
-    with relayed(epoll_engine, nursery) as relay:
+    with relayed(epoll_engine) as relay:
         await wait_all_tasks_blocked()
         with no_descriptor_left():
             async with trio.open_nursery() as flows:
@@ -226,7 +223,7 @@ async def test_a_stopped_engine_leaves_no_descriptor_behind(
             await engine.run(task_status)
 
     await nursery.start(run)
-    with relayed(engine, nursery) as relay:
+    with relayed(engine) as relay:
         await block_spliced(engine, relay)
         running.cancel()
         summary = await relay.wait_summary()

@@ -49,11 +49,9 @@ def at(*buckets: Bucket, portion: int = 10 * KIB, quota: Window | None = None) -
 
 
 @contextmanager
-def limited(
-    engine: Engine, nursery: trio.Nursery, allowances: Allowances, *, small: bool = False
-) -> Iterator[Relayed]:
+def limited(engine: Engine, allowances: Allowances, *, small: bool = False) -> Iterator[Relayed]:
     limits = replace(FOREVER, allowances=allowances)
-    with relayed(engine, nursery, limits=limits, small=small) as relay:
+    with relayed(engine, limits=limits, small=small) as relay:
         yield relay
 
 
@@ -67,7 +65,7 @@ async def test_a_download_takes_its_time_and_arrives_unchanged(
     engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     data = random.Random(1).randbytes(1000 * KIB)
-    with limited(engine, nursery, at(Bucket((100 * KIB, 1)))) as relay:
+    with limited(engine, at(Bucket((100 * KIB, 1)))) as relay:
         began_at = trio.current_time()
 
         async def download() -> None:
@@ -84,12 +82,12 @@ async def test_a_download_takes_its_time_and_arrives_unchanged(
 
 
 async def test_each_direction_has_its_own_and_several_limits_agree(
-    engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock
+    engine: Engine, autojump_clock: MockClock
 ) -> None:
     up = Allowance([Bucket((50 * KIB, 1)), Bucket((1 << 30, 1))], 5 * KIB)
     down = Allowance([Bucket((1 << 30, 1)), Bucket((200 * KIB, 1))], 20 * KIB)
     took_s: list[float] = []
-    with limited(engine, nursery, (up, down)) as relay:
+    with limited(engine, (up, down)) as relay:
         began_at = trio.current_time()
 
         async def pass_on(source: socket.socket, sink: socket.socket) -> None:
@@ -117,7 +115,7 @@ async def test_those_who_share_a_bucket_get_equal_parts(
 
     async with trio.open_nursery() as downloads:
         for number in range(5):
-            own = limited(engine, nursery, at(bucket))
+            own = limited(engine, at(bucket))
             relays.append(own)
             downloads.start_soon(download, number, own.__enter__())
             await wait_all_tasks_blocked()
@@ -131,10 +129,10 @@ async def test_those_who_share_a_bucket_get_equal_parts(
 
 
 async def test_small_messages_are_not_starved_by_bulk(
-    engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock
+    engine: Engine, autojump_clock: MockClock
 ) -> None:
     bucket = Bucket((100 * KIB, 1))
-    with limited(engine, nursery, at(bucket)) as bulk, limited(engine, nursery, at(bucket)) as chat:
+    with limited(engine, at(bucket)) as bulk, limited(engine, at(bucket)) as chat:
 
         async def flood() -> None:
             await send_all(bulk.upstream, bytes(4000 * KIB))
@@ -153,11 +151,11 @@ async def test_small_messages_are_not_starved_by_bulk(
 
 
 async def test_a_relay_that_waits_costs_nothing_and_feels_a_reset(
-    engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock
+    engine: Engine, autojump_clock: MockClock
 ) -> None:
     bucket = Bucket((KIB, 1))
     bucket.take(trio.current_time(), 1000 * KIB, borrow=True)
-    with limited(engine, nursery, at(bucket)) as relay:
+    with limited(engine, at(bucket)) as relay:
         await send_all(relay.client, b"too fast")
         # Returns only once the engine sleeps: it would never, if it were spinning.
         for _ in range(3):
@@ -170,10 +168,10 @@ async def test_a_relay_that_waits_costs_nothing_and_feels_a_reset(
 
 
 async def test_what_a_relay_was_to_get_goes_back_when_it_ends(
-    engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock
+    engine: Engine, autojump_clock: MockClock
 ) -> None:
     bucket = Bucket((10 * KIB, 1))
-    with limited(engine, nursery, at(bucket)) as relay:
+    with limited(engine, at(bucket)) as relay:
         await send_all(relay.client, bytes(10 * KIB))
         assert len(await receive(relay.upstream, 10 * KIB)) == 10 * KIB
         await send_all(relay.client, b"more")
@@ -189,7 +187,7 @@ async def test_a_spent_quota_ends_the_relay_by_its_name(
     engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     quota = Window((10_000, 3600))
-    with limited(engine, nursery, at(quota=quota)) as relay:
+    with limited(engine, at(quota=quota)) as relay:
         await send_all(relay.client, bytes(4_000))
         assert len(await receive(relay.upstream, 4_000)) == 4_000
         nursery.start_soon(send_all, relay.upstream, bytes(20_000))
@@ -197,9 +195,7 @@ async def test_a_spent_quota_ends_the_relay_by_its_name(
     assert summary == RelaySummary(4_000, 6_000, Side.PROXY, CloseReason.QUOTA)
 
 
-async def test_a_farewell_is_asked_for_first(
-    engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
+async def test_a_farewell_is_asked_for_first(engine: Engine, autojump_clock: MockClock) -> None:
     quota = Window((4, 3600))
     allowances = at(quota=quota)
     limits = replace(FOREVER, allowances=allowances)

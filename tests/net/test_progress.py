@@ -54,9 +54,9 @@ def test_what_is_no_tcp_has_no_queue() -> None:
 
 @pytest.mark.parametrize("side", [Side.CLIENT, Side.UPSTREAM])
 async def test_a_side_that_takes_nothing_is_named_and_reset(
-    engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock, side: Side
+    engine: Engine, autojump_clock: MockClock, side: Side
 ) -> None:
-    with relayed(engine, nursery, limits=IMPATIENT, small=True) as relay:
+    with relayed(engine, limits=IMPATIENT, small=True) as relay:
         deaf, writer = relay.client, relay.upstream
         if side is Side.UPSTREAM:
             deaf, writer = writer, deaf
@@ -71,9 +71,9 @@ async def test_a_side_that_takes_nothing_is_named_and_reset(
 
 
 async def test_traffic_the_other_way_does_not_save_it(
-    engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock
+    engine: Engine, autojump_clock: MockClock
 ) -> None:
-    with relayed(engine, nursery, limits=IMPATIENT, small=True) as relay:
+    with relayed(engine, limits=IMPATIENT, small=True) as relay:
         while fill(relay.upstream):
             await wait_all_tasks_blocked()
         for _ in range(5):
@@ -87,7 +87,7 @@ async def test_traffic_the_other_way_does_not_save_it(
 async def test_a_slow_reader_and_one_with_nothing_to_read_stay(
     engine: Engine, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    with relayed(engine, nursery, limits=IMPATIENT, small=True) as relay:
+    with relayed(engine, limits=IMPATIENT, small=True) as relay:
         await trio.sleep(1000)
         nursery.start_soon(send_all, relay.upstream, bytes(8 * PIECE))
         for _ in range(8):

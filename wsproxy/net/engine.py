@@ -107,34 +107,6 @@ class Engine(Protocol):
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve relays until cancelled; then every relay left ends as `CloseReason.DRAINED`."""
 
-    async def relay(
-        self,
-        client: Endpoint,
-        upstream: Endpoint,
-        limits: RelayLimits,
-        *,
-        early_up: bytes = b"",
-        early_down: bytes = b"",
-    ) -> RelaySummary:
-        """Join two sockets until both directions ended, one broke, or a limit was reached.
-
-        Takes ownership: both sockets are closed when this returns or raises,
-        also when it is cancelled.
-
-        Args:
-            client: connected, non-blocking stream socket.
-            upstream: connected, non-blocking stream socket.
-            limits: deadlines of this relay.
-            early_up: bytes already read from the client; they go first.
-            early_down: bytes already read from the upstream; they go first.
-
-        Returns:
-            The summary; network errors are summaries too.
-
-        Raises:
-            RuntimeError: `run` is not running.
-        """
-
     def start(
         self,
         client: Endpoint,
@@ -146,9 +118,10 @@ class Engine(Protocol):
         early_down: bytes = b"",
         inspection: Inspection | None = None,
     ) -> Relay:
-        """Join two sockets like `relay`, without a task: `on_end` gets the summary when it is over.
+        """Join two sockets until both directions ended, one broke, or a limit was reached.
 
-        Takes ownership as `relay` does, also when it raises.
+        Nobody waits for it: `on_end` gets the summary when it is over; network errors are
+        summaries too.  Takes ownership of both sockets, also when it raises.
 
         Args:
             client: connected, non-blocking stream socket.

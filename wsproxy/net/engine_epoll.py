@@ -37,7 +37,7 @@ import trio
 from wsproxy.model import CloseReason, Side
 from wsproxy.net.engine import Engine, EngineStatistics, OnEnd, RelayLimits, RelaySummary
 from wsproxy.net.engine_end import close_sockets, deliver_at_once, deliver_rest
-from wsproxy.net.engine_tunnel import Tunnel, Waiter
+from wsproxy.net.engine_tunnel import Tunnel
 from wsproxy.net.engine_wheel import Wheel
 from wsproxy.net.filter import Inspection, are_finishing, attach
 from wsproxy.net.limited import make_pumps
@@ -52,7 +52,7 @@ assert sys.platform == "linux"
 
 log = logging.getLogger("wsproxy")
 
-_OUT, _ERR = select.EPOLLOUT, select.EPOLLERR
+_IN, _OUT, _ERR = select.EPOLLIN, select.EPOLLOUT, select.EPOLLERR
 _EVENTS = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
 _READABLE = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP
 _NO_MORE_EDGES = select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
@@ -62,6 +62,9 @@ _BATCH = 256
 
 _ROUNDS = 8
 """Polls before trio's other tasks get their turn."""
+
+_MAX_UNSEEN = 256
+"""Small reads that went on and wait to be looked into, a megabyte at most, before that comes first."""
 
 _SPELL_S = 0.005
 """The time after which they get it all the same: octets that are looked into take much longer."""
@@ -120,25 +123,6 @@ class EpollEngine:
             self._epoll = None
             self._pipes.close()
 
-    async def relay(
-        self,
-        client: Endpoint,
-        upstream: Endpoint,
-        limits: RelayLimits,
-        *,
-        early_up: bytes = b"",
-        early_down: bytes = b"",
-    ) -> RelaySummary:
-        """Join two sockets until it is over; see `wsproxy.net.engine.Engine.relay`."""
-        waiter = Waiter(self._abandon)
-        early = early_up, early_down
-        waiter.tunnel = self._begin(client, upstream, limits, waiter.end, early=early)
-        # The frame of a parked task keeps its locals alive for as long as the tunnel lasts.
-        del early, early_up, early_down, client, upstream, limits
-        await trio.lowlevel.wait_task_rescheduled(waiter)
-        assert waiter.summary is not None
-        return waiter.summary
-
     def start(
         self,
         client: Endpoint,
@@ -151,8 +135,25 @@ class EpollEngine:
         inspection: Inspection | None = None,
     ) -> Tunnel:
         """Join two sockets without a task; see `wsproxy.net.engine.Engine.start`."""
+        if self._epoll is None:
+            client.close()
+            upstream.close()
+            raise RuntimeError("the relay engine is not running")
+        now = trio.current_time()
         early = early_up, early_down
-        return self._begin(client, upstream, limits, on_end, early=early, inspection=inspection)
+        held = early if inspection is None else _NOTHING
+        ways = limits.allowances
+        up, down = make_pumps(client, upstream, ways, room=self._room, early=held, now=now)
+        tunnel = Tunnel(up, down, limits, on_end, self)
+        if inspection is not None:
+            attach(inspection, (up, down), early, functools.partial(self._wake, tunnel))
+        try:
+            self._register(tunnel)
+        except BaseException:
+            close_sockets(up, down)
+            raise
+        self._tunnels.add(tunnel)
+        return tunnel
 
     async def wait_empty(self) -> None:
         """Return when no relay is left."""
@@ -187,15 +188,31 @@ class EpollEngine:
                 turns, self._turns = self._turns, {}
                 if not batch and not turns:
                     break
-                for fd, events in batch:
-                    self._handle(fd, events, now)
+                self._handle_all(batch, now)
                 for pump, tunnel in turns.items():
                     if tunnel.live and not pump.ended:
                         self._advance(tunnel, pump, now)
-                if self._room.unseen:
+                # Whatever else can go on goes first, so that more is looked into at a time.
+                if len(self._room.unseen) > _MAX_UNSEEN:
                     self._room.catch_up()
                 if trio.current_time() - now > _SPELL_S:
                     break
+            if self._room.unseen:
+                self._room.catch_up()
+
+    def _handle_all(self, batch: list[tuple[int, int]], now: float) -> None:
+        table = self._table
+        for fd, events in batch:
+            tunnel = table[fd]
+            if events != _IN or tunnel is None:
+                self._handle(fd, events, now)
+                continue
+            # Nearly all are octets to be moved, and every call costs a part of what moving them does.
+            pump = tunnel.up if fd == tunnel.client_fd else tunnel.down
+            if not (pump.blocked or pump.ended):
+                step = pump.step(now)
+                if step is not _SOURCE:
+                    self._follow(tunnel, pump, step)
 
     def _handle(self, fd: int, events: int, now: float) -> None:
         tunnel = self._table[fd]
@@ -219,8 +236,11 @@ class EpollEngine:
 
     def _advance(self, tunnel: Tunnel, pump: Pump, now: float) -> None:
         step = pump.step(now)
-        if step is _SOURCE:
-            return
+        if step is not _SOURCE:
+            self._follow(tunnel, pump, step)
+
+    def _follow(self, tunnel: Tunnel, pump: Pump, step: Step) -> None:
+        """Does what has to be done behind a step, where that is more than to wait for an event."""
         if step is _TURN:
             self._turns[pump] = tunnel
         elif step is _SINK:
@@ -239,35 +259,6 @@ class EpollEngine:
             self._break(tunnel, tunnel.down if pump is tunnel.up else tunnel.up)
         elif step is _SPENT:
             self.cut(tunnel, CloseReason.QUOTA)
-
-    def _begin(
-        self,
-        client: Endpoint,
-        upstream: Endpoint,
-        limits: RelayLimits,
-        on_end: OnEnd,
-        *,
-        early: tuple[bytes, bytes],
-        inspection: Inspection | None = None,
-    ) -> Tunnel:
-        if self._epoll is None:
-            client.close()
-            upstream.close()
-            raise RuntimeError("the relay engine is not running")
-        now = trio.current_time()
-        held = early if inspection is None else _NOTHING
-        ways = limits.allowances
-        up, down = make_pumps(client, upstream, ways, room=self._room, early=held, now=now)
-        tunnel = Tunnel(up, down, limits, on_end, self)
-        if inspection is not None:
-            attach(inspection, (up, down), early, functools.partial(self._wake, tunnel))
-        try:
-            self._register(tunnel)
-        except BaseException:
-            close_sockets(up, down)
-            raise
-        self._tunnels.add(tunnel)
-        return tunnel
 
     def _register(self, tunnel: Tunnel) -> None:
         assert self._epoll is not None
@@ -348,12 +339,6 @@ class EpollEngine:
         except Exception:
             # All other relays live in this loop: it outlives the faults of its callers.
             log.exception("what followed the end of a tunnel crashed; all others go on")
-
-    def _abandon(self, tunnel: Tunnel) -> None:
-        """Drop a relay whose caller is gone, without a summary."""
-        if tunnel.live:
-            self._forget(tunnel)
-        self._close(tunnel)
 
     def _close(self, tunnel: Tunnel) -> None:
         self._tunnels.remove(tunnel)

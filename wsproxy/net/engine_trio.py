@@ -98,40 +98,6 @@ class TrioEngine:
             self._nursery = None
             self.end_all(CloseReason.DRAINED)
 
-    async def relay(
-        self,
-        client: Endpoint,
-        upstream: Endpoint,
-        limits: RelayLimits,
-        *,
-        early_up: bytes = b"",
-        early_down: bytes = b"",
-    ) -> RelaySummary:
-        """Join two sockets until it is over; see `wsproxy.net.engine.Engine.relay`."""
-        return await self._run(self._begin(client, upstream, limits, (early_up, early_down)))
-
-    def _begin(
-        self,
-        client: Endpoint,
-        upstream: Endpoint,
-        limits: RelayLimits,
-        early: tuple[bytes, bytes],
-        inspection: Inspection | None = None,
-    ) -> _Tunnel:
-        if self._nursery is None:
-            client.close()
-            upstream.close()
-            raise RuntimeError("the relay engine is not running")
-        now = trio.current_time()
-        held = early if inspection is None else (b"", b"")
-        ways = limits.allowances
-        up, down = make_pumps(client, upstream, ways, room=self._room, early=held, now=now)
-        tunnel = _Tunnel(up, down, limits, now)
-        if inspection is not None:
-            attach(inspection, (up, down), early, tunnel.wake)
-        self._tunnels.add(tunnel)
-        return tunnel
-
     async def _run(self, tunnel: _Tunnel) -> RelaySummary:
         try:
             await _move(tunnel)
@@ -160,7 +126,19 @@ class TrioEngine:
         inspection: Inspection | None = None,
     ) -> _Tunnel:
         """Join two sockets, in tasks of this engine's own; see `wsproxy.net.engine.Engine.start`."""
-        tunnel = self._begin(client, upstream, limits, (early_up, early_down), inspection)
+        if self._nursery is None:
+            client.close()
+            upstream.close()
+            raise RuntimeError("the relay engine is not running")
+        now = trio.current_time()
+        early = early_up, early_down
+        held = early if inspection is None else (b"", b"")
+        ways = limits.allowances
+        up, down = make_pumps(client, upstream, ways, room=self._room, early=held, now=now)
+        tunnel = _Tunnel(up, down, limits, now)
+        if inspection is not None:
+            attach(inspection, (up, down), early, tunnel.wake)
+        self._tunnels.add(tunnel)
 
         async def run_relay() -> None:
             summary = RelaySummary(0, 0, Side.PROXY, CloseReason.DRAINED)
@@ -169,7 +147,6 @@ class TrioEngine:
             finally:
                 on_end(summary)
 
-        assert self._nursery is not None
         self._nursery.start_soon(run_relay)
         return tunnel
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
-import trio
-
 from wsproxy.model import CloseReason, Side
-from wsproxy.net.engine import OnEnd, RelayLimits, RelaySummary
+from wsproxy.net.engine import OnEnd, RelayLimits
 from wsproxy.net.progress import LOOKS, Stalls
 from wsproxy.net.pump import Pump
 
-__all__ = ["Tunnel", "Waiter"]
+__all__ = ["Tunnel"]
 
 _COARSE = 1 / 32
 """How late a deadline may be looked at, as a part of the time-out."""
@@ -92,30 +89,3 @@ class Tunnel:
             self.lifetime_at + _LATE_MIN_S,
             now + self.stalled_timeout_s / LOOKS,
         )
-
-
-class Waiter:
-    """The caller of `relay`, parked; also what trio calls to cancel it.
-
-    Args:
-        abandon: drops a tunnel whose caller is gone.
-    """
-
-    __slots__ = ("_abandon", "_task", "summary", "tunnel")
-
-    def __init__(self, abandon: Callable[[Tunnel], None]) -> None:
-        self._abandon = abandon
-        self._task = trio.lowlevel.current_task()
-        self.tunnel: Tunnel | None = None
-        self.summary: RelaySummary | None = None
-
-    def end(self, summary: RelaySummary) -> None:
-        """Takes the summary and lets the caller go on."""
-        self.summary = summary
-        trio.lowlevel.reschedule(self._task)
-
-    def __call__(self, raise_cancel: object) -> trio.lowlevel.Abort:
-        """See `trio.lowlevel.wait_task_rescheduled`."""
-        assert self.tunnel is not None
-        self._abandon(self.tunnel)
-        return trio.lowlevel.Abort.SUCCEEDED

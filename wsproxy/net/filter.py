@@ -76,7 +76,6 @@ class Filter:
         resume_at: when a paused pump goes on, or a finishing one is out of time, so
             that it has to be stepped; `math.inf` for all others.
         other: the other direction's, where there is one.
-        behind: octets went on that the inspector has not seen; see `wsproxy.net.pump.Room`.
     """
 
     __slots__ = (
@@ -84,7 +83,6 @@ class Filter:
         "_finished",
         "_pump",
         "_wake",
-        "behind",
         "finishing",
         "inspector",
         "other",
@@ -95,7 +93,6 @@ class Filter:
         self.inspector: Inspector | None = None
         self.other: Filter | None = None
         self.resume_at = math.inf
-        self.behind = False
         self._pump = pump
         self._early = early
         self._wake = wake
@@ -113,11 +110,13 @@ class Filter:
     def look_no_more(self) -> None:
         """From here on the octets pass unseen."""
         self.inspector = None
+        self._pump.tapped = False
         if not self._early:
             self._pump.filter = None
 
     def pause(self, until: float) -> None:
         """Neither reads nor asks the inspector before `until`, in monotonic seconds."""
+        self._pump.tapped = False
         self.resume_at = until
         self._wake(self._pump)
 
@@ -129,13 +128,14 @@ class Filter:
                 stream; in monotonic seconds.
         """
         self.finishing = True
+        self._pump.tapped = False
         self.resume_at = by
         self._wake(self._pump)
 
     def step(self, now: float) -> Step:
         """See `Pump.step`."""
         pump = self._pump
-        if self.behind:
+        if pump.room.unseen:
             pump.room.catch_up()
         if self._early and (step := self._pass_early(now)) is not None:
             return step
@@ -148,14 +148,14 @@ class Filter:
             return step
         inspector = self.inspector
         if inspector is not None and inspector.passive:
-            tapped = pump.tap(self, now)
-            return self._end(now) if tapped is None else tapped
+            pump.tapped = True  # until something else is wanted, it needs nobody in its place
+            return pump.step(now)
         # One read a turn: what is done with it takes longer than a burst of others.
         data = pump.read()
         if isinstance(data, Step):
             return data
         if not data:
-            return self._end(now)
+            return self.end(now)
         if (step := self._pass(data, now)) is not None:
             return step
         if self.resume_at < math.inf:
@@ -192,8 +192,12 @@ class Filter:
         inspector.see(data, now)
         return step
 
-    def _end(self, now: float) -> Step:
+    def end(self, now: float) -> Step:
+        """For the pump: the source's stream has ended."""
         pump = self._pump
+        pump.tapped = False
+        if pump.room.unseen:
+            pump.room.catch_up()
         if pump.source_broken:
             return _SOURCE_BROKE
         rest = b"" if self.inspector is None else self.inspector.end(now)

@@ -14,8 +14,9 @@ raises no further edge, and urgent data cuts a read short (tcp(7)); whoever
 sees such an event sets `Pump.draining`, and the pump reads on until the kernel
 says that nothing is left.
 
-A pump whose octets somebody looks into has a `Filter` between source and sink
-(`wsproxy.net.filter`), which steps in its place.
+A pump whose octets somebody looks into has a `Filter` (`wsproxy.net.filter`), which steps
+in its place.  Where that somebody only sees what went on, the pump moves it by itself: it
+is `tapped`, and leaves a copy of every read in the `Room`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ BURST_READS = 4
 """Reads before others get their turn."""
 
 _SMALL_BYTES = 4096
-"""Octets that may wait to be looked into; a batch of 64 KiB reads would be megabytes."""
+"""Octets that may wait to be looked into; some hundred reads of 64 KiB would be megabytes."""
 
 BULK_READS = 4
 """Full reads in a row after which a flow counts as bulk and is spliced."""
@@ -99,7 +100,6 @@ class Room:
         """Has everything looked into that went on."""
         unseen, self.unseen = self.unseen, []
         for direction, data, at in unseen:
-            direction.behind = False
             inspector = direction.inspector
             if inspector is not None:
                 inspector.see(data, at)
@@ -123,6 +123,7 @@ class Pump:
             end of stream is none.
         ended: end of stream was passed on.
         filter: looks into what passes; None for most.
+        tapped: that only wants to see what went on, for now.
         room: as given.
         sink_watched: for the engine: it hears of free space in the sink.
     """
@@ -142,6 +143,7 @@ class Pump:
         "sink_watched",
         "source",
         "source_broken",
+        "tapped",
     )
 
     def __init__(
@@ -157,6 +159,7 @@ class Pump:
         self.ended = False
         self.sink_watched = False
         self.filter: Filter | None = None
+        self.tapped = False
         self.room = room
         self._held: memoryview | None = memoryview(early) if early else None
         self._pipe: Pipe | None = None
@@ -180,8 +183,9 @@ class Pump:
         """
         if self._pipe is not None:
             return self._splice(now)
-        if self.filter is not None:
-            return self.filter.step(now)
+        direction = self.filter
+        if direction is not None:
+            return self._tap(direction, now) if self.tapped else direction.step(now)
         if self._held is not None and (blocked := self.flush(now)):
             return blocked
         buffer = self.room.buffer
@@ -216,6 +220,37 @@ class Pump:
                     return _SOURCE
         return _TURN
 
+    def _tap(self, direction: Filter, now: float) -> Step:
+        """One read goes on verbatim and is seen later."""
+        if self._held is not None and (blocked := self.flush(now)):
+            return blocked
+        try:
+            data = self.source.recv(BUFFER_BYTES)
+        except BlockingIOError:
+            return _SOURCE
+        except OSError:
+            return _SOURCE_BROKE
+        if not data:
+            return direction.end(now)
+        try:
+            sent = self.sink.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return _SINK_BROKE
+        self.delivered += sent
+        self.moved_at = now
+        size = len(data)
+        if sent < size:
+            self._held = memoryview(data)[sent:]
+            self.blocked = True
+        self.room.unseen.append((direction, data, now))
+        if size >= _SMALL_BYTES:
+            self.room.catch_up()
+        if sent < size:
+            return _SINK
+        return _TURN if size == BUFFER_BYTES or self.draining else _SOURCE
+
     def release(self) -> None:
         """Give the pipe back, if there is one; held bytes are lost."""
         self._held = None
@@ -233,43 +268,6 @@ class Pump:
             return None
         self.blocked = True
         return self.flush(now)
-
-    def tap(self, direction: Filter, now: float) -> Step | None:
-        """For a filter, when nothing is held: one read goes on verbatim and is then seen.
-
-        Returns:
-            What to wait for; None at the end of the source's stream.
-        """
-        room = self.room
-        buffer = room.buffer
-        try:
-            size = self.source.recv_into(buffer)
-        except BlockingIOError:
-            return _SOURCE
-        except OSError:
-            return _SOURCE_BROKE
-        if not size:
-            return None
-        data = bytes(buffer[:size])
-        try:
-            sent = self.sink.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError:
-            return _SINK_BROKE
-        self.delivered += sent
-        self.moved_at = now
-        if sent < size:
-            self._held = memoryview(data)[sent:]
-            self.blocked = True
-        room.unseen.append((direction, data, now))
-        if size < _SMALL_BYTES:
-            direction.behind = True
-        else:
-            room.catch_up()
-        if sent < size:
-            return _SINK
-        return _TURN if size == BUFFER_BYTES or self.draining else _SOURCE
 
     def read(self) -> bytes | Step:
         """For a filter: what the source has, up to one buffer; ``b""`` at its end."""
