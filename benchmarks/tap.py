@@ -52,6 +52,11 @@ def throughput(size: int, *, masked: bool, count: int = 512) -> float:
     return best_s(work)
 
 
+def fail(data: bytes, _now: float) -> None:
+    """For what should have taken the lane."""
+    raise AssertionError(data)
+
+
 def single(*, masked: bool, recorded: bool, batches: int = 256) -> float:
     """Seconds for one message of 64 octets that comes in a read of its own."""
     frame = encode_frame(1, b"x" * 64, key=KEY if masked else b"")
@@ -64,12 +69,12 @@ def single(*, masked: bool, recorded: bool, batches: int = 256) -> float:
         put = sink.put_nowait if recorded else None
         talk = Conversation(opening, put, stamps=Stamps(time.time), began_at=0.0)
         side = Side.CLIENT if masked else Side.UPSTREAM
-        lane = talk.lane(side, reader(masked=masked))
+        lane = talk.lane(side, reader(masked=masked), fail)
         assert lane is not None
-        takes = lane.takes
+        see = lane.see
         for moment in range(batches):
             for _ in range(BATCH):
-                takes(frame, moment)
+                see(frame, moment)
 
     return best_s(work) / (batches * BATCH)
 

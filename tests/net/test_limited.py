@@ -124,7 +124,7 @@ async def test_those_who_share_a_bucket_get_equal_parts(
     first, last = ended[0][1], ended[-1][1]
     # Whoever came first had a second's worth at once; all others end within two rounds.
     assert ended[0][0] == 0
-    assert last - ended[1][1] <= 1.0
+    assert last - ended[1][1] < 1.1
     assert last - first > 3
 
 

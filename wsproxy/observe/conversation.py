@@ -21,7 +21,7 @@ from wsproxy.model import CloseReason, Side
 from wsproxy.observe import lines
 from wsproxy.observe.direction import Direction
 from wsproxy.observe.exchange import milliseconds
-from wsproxy.observe.lane import Book, CountingLane, Lane, RecordingLane
+from wsproxy.observe.lane import Book, CountingLane, Lane, RecordingLane, See
 from wsproxy.observe.opening import Opening, open_fields
 from wsproxy.observe.payloads import Redactor, chunk_fields, close_code, payload_fields
 from wsproxy.observe.summary import Summary, close_fields
@@ -179,22 +179,23 @@ class Conversation:
             pieces += lines.BINARY_PART, content, lines.BINARY_END
         self._put(b"".join(pieces))  # type: ignore[misc]  # `_plain` says that there is one
 
-    def lane(self, side: Side, reader: MessageReader) -> Lane | None:
+    def lane(self, side: Side, reader: MessageReader, otherwise: See) -> Lane | None:
         """What does for less what `message` does, with short messages that match no rule.
 
         Args:
             side: the peer who sends them.
             reader: of that direction.
+            otherwise: takes all other octets.
 
         Returns:
             None where `message` is needed for every one.
         """
-        way, other = self._ways(side)
+        ways = self._ways(side)
         if self._put is None:
-            return CountingLane(reader, way)
+            return CountingLane(reader, ways[0], otherwise)
         if not self._plain or self._view == "stream":
             return None
-        return RecordingLane(self._book, self._put, reader, way, other)
+        return RecordingLane(self._book, self._put, reader, ways, otherwise)
 
     def _message_in_full(
         self,

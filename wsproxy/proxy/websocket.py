@@ -22,7 +22,6 @@ from wsproxy.model import CloseReason, Side
 from wsproxy.net.engine import RelaySummary
 from wsproxy.net.filter import Filter
 from wsproxy.observe.conversation import Conversation, Opening, Summary
-from wsproxy.observe.lane import Lane
 from wsproxy.policy.messages import HARMLESS, MessageAsk, MessageVerdict
 from wsproxy.policy.rates import Bucket
 from wsproxy.protocol.deflate import Agreement, Inflater
@@ -120,6 +119,8 @@ class WebSocket:
                 if side is Side.CLIENT and self._pace is not None:
                     tap = PacedTap(self, reader, direction, self._pace)
                 self._taps[side] = direction.inspector = tap
+                if self.only_records:
+                    tap.change_lane()
 
     def _reader(self, side: Side) -> MessageReader:
         compression, client = self._agreement.compression, side is Side.CLIENT
@@ -321,20 +322,16 @@ class Tap:
         self._side = side
         self._reader = reader
         self._feed = reader.feed
-        self._lane: Lane | None = None
         self._direction = direction
-        if websocket.only_records:
-            self.change_lane()
 
     def change_lane(self) -> None:
         """From here on short messages go the short way, for nobody but the record wants them."""
-        self._lane = self._websocket.conversation.lane(self._side, self._reader)
+        lane = self._websocket.conversation.lane(self._side, self._reader, self.see)
+        if lane is not None:
+            self._direction.inspector = lane
 
     def see(self, data: bytes, now: float) -> None:
         """Takes octets that went on."""
-        lane = self._lane
-        if lane is not None and lane.takes(data, now):
-            return
         for event in self._feed(data):
             self._note(self._side, event, now)
             if type(event) is Trouble:
@@ -350,7 +347,7 @@ class Tap:
 
     def stop(self, close: bytes, *, by: float) -> None:
         """Ends this direction, with `close` where its reader knows of no frame in the way."""
-        if self._direction.inspector is self and self._reader.may_be_closed:
+        if self._direction.inspector is not None and self._reader.may_be_closed:
             self._direction.inject(close)
         self._direction.finish(by)
 
@@ -363,6 +360,9 @@ class PacedTap(Tap):
     ) -> None:
         super().__init__(websocket, Side.CLIENT, reader, direction)
         self._pace = pace
+
+    def change_lane(self) -> None:
+        """Never: here every message is paid for."""
 
     def see(self, data: bytes, now: float) -> None:
         """Takes octets that went on."""
