@@ -210,7 +210,7 @@ class EpollEngine:
             # Nearly all are octets to be moved, and every call costs a part of what moving them does.
             pump = tunnel.up if fd == tunnel.client_fd else tunnel.down
             if not (pump.blocked or pump.ended):
-                step = pump.step(now)
+                step = pump.tap(now) if pump.tapped else pump.step(now)
                 if step is not _SOURCE:
                     self._follow(tunnel, pump, step)
 

@@ -125,6 +125,10 @@ class LimitedPump(Pump):
             allowance.give_back()
         return step
 
+    def tap(self, now: float) -> Step:
+        """See `Pump.tap`."""
+        return self.step(now)
+
     def _say_farewell(self, now: float) -> Step:
         self.room.catch_up()  # whoever says it has to know where it stands
         if self._allowance.farewell is not None:

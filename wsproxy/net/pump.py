@@ -185,7 +185,7 @@ class Pump:
             return self._splice(now)
         direction = self.filter
         if direction is not None:
-            return self._tap(direction, now) if self.tapped else direction.step(now)
+            return Pump.tap(self, now) if self.tapped else direction.step(now)
         if self._held is not None and (blocked := self.flush(now)):
             return blocked
         buffer = self.room.buffer
@@ -220,8 +220,10 @@ class Pump:
                     return _SOURCE
         return _TURN
 
-    def _tap(self, direction: Filter, now: float) -> Step:
-        """One read goes on verbatim and is seen later."""
+    def tap(self, now: float) -> Step:
+        """What `step` does when it is `tapped`: one read goes on verbatim and is seen later."""
+        direction = self.filter
+        assert direction is not None
         if self._held is not None and (blocked := self.flush(now)):
             return blocked
         try:
