@@ -66,7 +66,7 @@ async def test_a_certificate_needs_no_credentials_and_is_known_at_once(tmp_path:
     assert exchange.identity is not None
     assert (exchange.user, exchange.identity.groups) == ("alice", {"desk"})
     again = Exchange(exchange.peer, 0.0)
-    assert gate.admit_nowait(a_request(), again, now=0.0) is not None
+    assert gate.admit_nowait(a_request(), again, None, now=0.0) is not None
     assert again.user == "alice"
 
 

@@ -48,7 +48,7 @@ def notebook() -> Exchange:
 async def admitted(gate: Gate, name: str) -> list[str]:
     """The addresses that may be dialled; the express lane says the same, or nothing."""
     route = await gate.admit(connect(name), notebook())
-    at_once = gate.admit_nowait(connect(name), notebook(), now=0.0)
+    at_once = gate.admit_nowait(connect(name), notebook(), None, now=0.0)
     assert at_once is None or at_once.addresses == route.addresses
     return [str(address) for address in route.addresses]
 
@@ -56,11 +56,11 @@ async def admitted(gate: Gate, name: str) -> list[str]:
 async def test_a_name_is_asked_for_once_and_then_needs_no_waiting(tmp_path: Path) -> None:
     with run_fake_dns(lambda query, _tcp: [answer(query, PUBLIC)]) as server:
         gate = gate_of(tmp_path, OPEN + f"dns: {{servers: ['127.0.0.1:{server.port}']}}")
-        assert gate.admit_nowait(connect("x.test"), notebook(), now=0.0) is None
+        assert gate.admit_nowait(connect("x.test"), notebook(), None, now=0.0) is None
         asking, knowing = notebook(), notebook()
         await gate.admit(connect("x.test"), asking)
         await gate.admit(connect("x.test"), knowing)
-        route = gate.admit_nowait(connect("x.test"), notebook(), now=0.0)
+        route = gate.admit_nowait(connect("x.test"), notebook(), None, now=0.0)
         assert route is not None
         assert [str(address) for address in route.addresses] == [PUBLIC]
     assert sorted(server.asked) == ["A x.test", "AAAA x.test"]
@@ -102,7 +102,7 @@ async def test_a_rebinding_name_leads_inside_neither_fresh_nor_remembered(tmp_pa
                 await gate.admit(connect("inside.test"), notebook())
             assert caught.value.token == "destination_ip_prohibited"
         with pytest.raises(Denied):
-            gate.admit_nowait(connect("inside.test"), notebook(), now=0.0)
+            gate.admit_nowait(connect("inside.test"), notebook(), None, now=0.0)
     assert sorted(server.asked) == ["A inside.test", "AAAA inside.test"]
 
 
@@ -119,7 +119,7 @@ async def test_what_is_remembered_is_vetted_for_every_request(tmp_path: Path) ->
         with pytest.raises(Denied):
             await listening.admit(connect("x.test"), notebook())
         with pytest.raises(Denied):
-            listening.admit_nowait(connect("x.test"), notebook(), now=0.0)
+            listening.admit_nowait(connect("x.test"), notebook(), None, now=0.0)
     assert sorted(server.asked) == ["A x.test", "AAAA x.test"]
 
 
@@ -185,7 +185,7 @@ async def test_a_rule_says_where_its_connections_come_from(
     gate = gate_of(tmp_path, SOURCES)
     for route in (
         await gate.admit(connect(name), notebook()),
-        gate.admit_nowait(connect(name), notebook(), now=0.0),
+        gate.admit_nowait(connect(name), notebook(), None, now=0.0),
     ):
         assert route is not None
         assert {version: str(one) for version, one in route.sources.items()} == expected

@@ -57,13 +57,17 @@ class _Networks:
     by_prefix: Mapping[Prefix, Positions]
     lengths: Mapping[int, tuple[int, ...]]
 
-    def of(self, address: Address) -> Iterator[Positions]:
+    def of(self, address: Address) -> list[Positions]:
         """The rules of each network that `address` is in."""
-        version, bits, size = address.version, int(address), address.max_prefixlen
-        for length in self.lengths.get(version, ()):
-            positions = self.by_prefix.get((version, length, bits >> (size - length)))
-            if positions is not None:
-                yield positions
+        found: list[Positions] = []
+        version = address.version
+        if lengths := self.lengths.get(version):
+            bits, size = int(address), address.max_prefixlen
+            for length in lengths:
+                positions = self.by_prefix.get((version, length, bits >> (size - length)))
+                if positions is not None:
+                    found.append(positions)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

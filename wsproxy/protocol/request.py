@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 from wsproxy.errors import ClientProtocolError
 from wsproxy.model import Body, BodyKind, Headers, Host, ProxyRequest, RequestKind, Target
@@ -11,6 +13,8 @@ from wsproxy.protocol.authority import parse_absolute_form, parse_authority, par
 from wsproxy.protocol.fields import content_length, has_token, transfer_codings, values
 from wsproxy.protocol.handshake import asks_for_websocket, check_handshake
 from wsproxy.protocol.head import (
+    MAX_FIELDS,
+    MAX_HEAD_BYTES,
     HeadBuffer,
     check_request_line,
     is_plain_head,
@@ -18,7 +22,7 @@ from wsproxy.protocol.head import (
     split_head,
 )
 
-__all__ = ["interpret_request", "read_connect", "read_request"]
+__all__ = ["ConnectHead", "interpret_request", "read_connect", "read_request"]
 
 _OWN_HOST = Host("wsproxy")
 _NO_BODY = Body(BodyKind.NONE)
@@ -35,11 +39,27 @@ _remembered: dict[bytes, ProxyRequest] = {}
 """CONNECTs by their heads: a client asks for the same few targets in the same words again and again."""
 _MAX_REMEMBERED = 512
 _MAX_REMEMBERED_BYTES = 1024
+_CREDENTIALS = re.compile(rb"\r\nProxy-Authorization:([\t\x20-\x7e\x80-\xff]*+)(?=\r\n)")
+"""The one line that is cut out of what is remembered: a secret, and another one for every user."""
 _SECRETS = frozenset({b"proxy-authorization", b"authorization", b"cookie"})
 
 
-def read_connect(octets: bytes) -> tuple[ProxyRequest, bytes] | None:
-    """What the first octets of a connection ask for, and what stands behind their head.
+class ConnectHead(NamedTuple):
+    """A CONNECT, as it stands at the front of a connection.
+
+    Attributes:
+        request: what is asked; maybe without its Proxy-Authorization.
+        credentials: the value of that; None if there is none.
+        rest: what stands behind the head.
+    """
+
+    request: ProxyRequest
+    credentials: bytes | None
+    rest: bytes
+
+
+def read_connect(octets: bytes) -> ConnectHead | None:
+    """What the first octets of a connection ask for.
 
     Returns:
         None when they are not just one whole head of a CONNECT with nothing odd about it,
@@ -49,22 +69,31 @@ def read_connect(octets: bytes) -> tuple[ProxyRequest, bytes] | None:
         ClientProtocolError: see `interpret_request`.
     """
     end = octets.find(b"\r\n\r\n") + 4
-    head = octets[:end]
-    request = _remembered.get(head)
-    if request is None:
-        if not (head.startswith(b"CONNECT ") and is_plain_head(head)):
-            return None
-        request = interpret_request(*split_head(head, refuse_request))
-        if end <= _MAX_REMEMBERED_BYTES and not _has_secrets(request.headers):
-            if len(_remembered) >= _MAX_REMEMBERED:
-                _remembered.clear()
-            _remembered[head] = request
-    return request, octets[end:]
+    if not 4 <= end <= MAX_HEAD_BYTES:
+        return None
+    found = _CREDENTIALS.search(octets, 0, end)
+    head = bare = octets[:end]
+    if found is not None:
+        bare = head[: found.start()] + head[found.end() :]
+    request = _remembered.get(bare)
+    if request is not None:
+        return ConnectHead(request, found and found[1].strip(b" \t"), octets[end:])
+    if not (head.startswith(b"CONNECT ") and is_plain_head(head)):
+        return None
+    request = interpret_request(*split_head(head, refuse_request))
+    _remember(bare)
+    return ConnectHead(request, request.field(b"proxy-authorization"), octets[end:])
 
 
-def _has_secrets(headers: Headers) -> bool:
-    """Whether there is something that must not be kept for longer than it takes."""
-    return any(name.lower() in _SECRETS for name, _value in headers)
+def _remember(bare: bytes) -> None:
+    """Keeps a head whose request was read, unless there is something secret in it still."""
+    line, headers = split_head(bare, refuse_request)
+    # With the line that was cut out, there would not be too many.
+    few = len(bare) <= _MAX_REMEMBERED_BYTES and len(headers) < MAX_FIELDS
+    if few and _SECRETS.isdisjoint(name.lower() for name, _value in headers):
+        if len(_remembered) >= _MAX_REMEMBERED:
+            _remembered.clear()
+        _remembered[bare] = interpret_request(line, headers)
 
 
 def read_request(head: bytes) -> ProxyRequest:

@@ -72,9 +72,9 @@ def _open(sock: socket.socket, peer: Peer, live: Live, begun: Begun) -> OpenTunn
         read = read_connect(begun.octets)
         if read is None:
             return None
-        request, early = read
+        request, credentials, early = read
         exchange.begin(request, now)
-        route = runtime.gate.admit_nowait(request, exchange, now=now)
+        route = runtime.gate.admit_nowait(request, exchange, credentials, now=now)
         if route is None or runtime.looking.concerns(exchange.rule):
             return None
         begun.attempt = attempt = route.connect_nowait(exchange)

@@ -142,13 +142,14 @@ class Gate:
         return self._route(target, self.vet(target, addresses, exchange), exchange)
 
     def admit_nowait(
-        self, request: ProxyRequest, exchange: Exchange, *, now: float
+        self, request: ProxyRequest, exchange: Exchange, value: bytes | None, *, now: float
     ) -> Route | None:
         """What `admit` says, if nothing has to be waited for; else None.
 
         Args:
             request: what is asked.
             exchange: see `admit`.
+            value: of its Proxy-Authorization, wherever that is.
             now: monotonic seconds.
 
         Raises:
@@ -159,7 +160,6 @@ class Gate:
         addresses = self.resolver.known(target.host)
         if addresses is None or self.parents:
             return None
-        value = request.field(b"proxy-authorization")
         if value is not None and not value[:7].lower().startswith(_LASTING):
             return None  # asked twice about these, their method would refuse them
         offered = self._offered(request, value, exchange.peer, Remembered(), now)
