@@ -37,6 +37,8 @@ log = logging.getLogger("wsproxy")
 
 _RESERVED_DESCRIPTORS = 128
 """For listeners, logs, splice pipes and resolver threads."""
+_LEAVE_S = 0.5
+"""For WebSockets to answer the Close by which they hear that the proxy stops."""
 _LAST_WRITES_S = 5.0
 """For records that wait when everything else has ended."""
 _WATCH_S = 0.3
@@ -158,9 +160,13 @@ class _Server:
 
     async def _end_sessions(self, sessions: trio.Nursery, signals: AsyncIterator[int]) -> None:
         """Ends what still runs after `timeouts.drain`, or at the next signal."""
+        runtime = self._live.runtime
         with trio.move_on_after(self._config.settings.timeouts.drain):
             await self._wait_for_stop(signals)
-        self._live.runtime.engine.end_all(CloseReason.DRAINED)
+        runtime.standing.take_leave()
+        with trio.move_on_after(_LEAVE_S):
+            await runtime.engine.wait_empty()
+        runtime.engine.end_all(CloseReason.DRAINED)
         sessions.cancel_scope.cancel()
 
     async def _watch_users(self) -> None:

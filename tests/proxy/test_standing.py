@@ -223,6 +223,35 @@ async def test_a_websocket_is_told_by_a_close(tmp_path: Path, mode: str) -> None
         assert (closed["closed_by"], closed["code"]) == ("proxy", 1008)
 
 
+@pytest.mark.parametrize("mode", ["metadata", "log", "enforce"])
+async def test_a_websocket_hears_that_the_proxy_stops(tmp_path: Path, mode: str) -> None:
+    async with inspecting(tmp_path, mode) as one:
+        client, origin = await switched(one)
+        await client.sends(client_says(1, b"before"))
+        await origin.expects(client_says(1, b"before"))
+        one.door.runtime.standing.take_leave()
+        await client.expects(origin_says(8, b"\x03\xf4the proxy stops"))
+        said = await origin.reads(23)
+        assert (said[0], said[1]) == (0x88, 0x80 | 17)
+        one.door.runtime.standing.take_leave()  # once is enough
+        client.shuts()
+        origin.shuts()
+        assert (await client.reads_rest(), await origin.reads_rest()) == (b"", b"")
+        (record,) = await one.door.access()
+        assert (record["closed_by"], record["reason"]) == ("proxy", "drained")
+        (closed,) = one.of("close")
+        assert (closed["closed_by"], closed["code"]) == ("proxy", 1012)
+
+
+async def test_a_tunnel_that_has_no_words_ends_when_the_proxy_stops(tmp_path: Path) -> None:
+    async with inspecting(tmp_path, "off") as one:
+        client, origin = await switched(one)
+        one.door.runtime.standing.take_leave()
+        assert (await client.reads_rest(), await origin.reads_rest()) == (b"", b"")
+        (record,) = await one.door.access()
+        assert (record["closed_by"], record["reason"]) == ("proxy", "drained")
+
+
 async def test_a_websocket_in_the_middle_of_a_frame_just_ends(tmp_path: Path) -> None:
     async with inspecting(tmp_path) as one:
         client, origin = await switched(one)

@@ -136,11 +136,17 @@ class _Running:
 
     def revoke(self) -> None:
         """See `wsproxy.proxy.standing.Ending`."""
+        self._stop(CloseReason.REVOKED, "no longer allowed")
+
+    def take_leave(self) -> None:
+        """See `wsproxy.proxy.standing.Ending`."""
+        self._stop(CloseReason.DRAINED, "the proxy stops")
+
+    def _stop(self, why: CloseReason, reason: str) -> None:
         relay, inspection = self.relay, self._inspection
         if relay is None:
             return
-        now, why = trio.current_time(), CloseReason.REVOKED
-        if inspection is None or not inspection.farewell(why, "no longer allowed", now):
+        if inspection is None or not inspection.farewell(why, reason, trio.current_time()):
             relay.cut(why)
 
     def end(self, summary: RelaySummary) -> None:

@@ -50,6 +50,9 @@ class Ending(Protocol):
     def revoke(self) -> None:
         """Ends it now, or never where it is over; neither waits nor raises."""
 
+    def take_leave(self) -> None:
+        """Ends a tunnel because the proxy stops; neither waits nor raises."""
+
 
 class Standing:
     """All that goes on, with the way to end each."""
@@ -80,6 +83,11 @@ class Standing:
     def leave(self, exchange: Exchange) -> None:
         """It is over, or somebody else is going to end it."""
         self._endings.pop(exchange, None)
+
+    def take_leave(self) -> None:
+        """Ends all tunnels because the proxy stops; who says so in its own words takes a moment."""
+        for ending in list(self._endings.values()):
+            ending.take_leave()
 
     def interruptible(self, exchange: Exchange) -> AbstractContextManager[None]:
         """Around what is cut short when it is allowed no more.
@@ -155,6 +163,9 @@ class _Interruptible:
     def revoke(self) -> None:
         """See `Ending`."""
         self._scope.cancel()
+
+    def take_leave(self) -> None:
+        """See `Ending`: this is none."""
 
     def __enter__(self) -> None:
         self._standing.enter(self._exchange, self)

@@ -41,6 +41,7 @@ _FAREWELL_S = 0.9
 """The same, where the peer is not wanted any more: access ends within a second."""
 _MAX_DATA_OPCODE = 2
 _POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
+_SERVICE_RESTART = 1012  # of the IANA registry: come again, and not all at once
 
 
 class Agreed(NamedTuple):
@@ -252,7 +253,8 @@ class WebSocket:
         """
         if self.ending is None:
             self.ending = Side.PROXY, why
-            code, by = _POLICY_VIOLATION, now + _FAREWELL_S
+            code = _SERVICE_RESTART if why is CloseReason.DRAINED else _POLICY_VIOLATION
+            by = now + _FAREWELL_S
             self.conversation.close_sent(Side.PROXY, code, reason)
             for side, guard in self._guards.items():
                 guard.stop(self._close_for(side, code, reason), by=by, at_once=True)
