@@ -11,7 +11,7 @@ import trio
 
 from tests.support.door import ORIGIN, Door, credentials, open_door, write_users
 from tests.support.wire import tcp_pair
-from wsproxy.errors import ConnectTimeout, ResolveTimeout
+from wsproxy.errors import ConnectTimeout, Denied, ResolveTimeout
 from wsproxy.model import CloseReason, Peer
 from wsproxy.observe.exchange import Exchange
 from wsproxy.proxy.open_tunnel import OpenTunnel, begin_tunnel
@@ -183,6 +183,22 @@ async def test_a_tunnel_is_ended_by_its_deadlines(tmp_path: Path) -> None:
         await client.ends()
         (record,) = await door.access()
         assert (record["closed_by"], record["reason"]) == ("proxy", "idle")
+
+
+async def test_behind_its_200_a_tunnel_gets_no_page_of_ours(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise Denied("no more", rule="r")
+
+    monkeypatch.setattr("wsproxy.proxy.connect.inspection_of", fail)
+    client = await door.client()
+    await client.sends(CONNECT)
+    await client.expects(ESTABLISHED)
+    assert await client.reads_rest() == b""
+    (record,) = await door.access()
+    assert (record["status"], record["verdict"], record["detail"]) == (200, "deny", "no more")
+    assert await (await door.origin.accept()).reads_rest() == b""
 
 
 async def test_a_fault_of_the_engine_is_recorded_as_ours(door: Door) -> None:

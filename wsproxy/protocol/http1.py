@@ -213,6 +213,10 @@ class ServerConnection(_Connection):
         self._head.feed(rest)
         return True
 
+    def note_tunnel(self) -> None:
+        """A CONNECT was answered by its 200: what follows is no message of ours any more."""
+        self._answered = True
+
     def send_answer(self, status: int, reason: bytes, headers: Fields, body: bytes) -> bytes:
         """A complete response of our own.
 

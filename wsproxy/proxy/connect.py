@@ -46,18 +46,16 @@ async def connect(
         session.catch_up(exchange)
         established = established_with(session.remembered.answer())
         await client.send(established, timeout_s=session.runtime.timeouts.body_s)
+        client.http.note_tunnel()
+        exchange.status = 200
+        early = client.take_rest()
+        session.catch_up(exchange)
+        if session.runtime.looking.concerns(exchange.rule):
+            return await look_into(session, request, exchange, Tunnelled(route, upstream, early))
+        inspection = inspection_of(request, exchange, session.live)
     except BaseException:
         upstream.close()
         raise
-    exchange.status = 200
-    early = client.take_rest()
-    session.catch_up(exchange)
-    if session.runtime.looking.concerns(exchange.rule):
-        return await look_into(session, request, exchange, Tunnelled(route, upstream, early))
     return OpenTunnel(
-        client.stream.detach(),
-        upstream.detach(),
-        exchange,
-        early_up=early,
-        inspection=inspection_of(request, exchange, session.live),
+        client.stream.detach(), upstream.detach(), exchange, early_up=early, inspection=inspection
     )
