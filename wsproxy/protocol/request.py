@@ -13,7 +13,6 @@ from wsproxy.protocol.authority import parse_absolute_form, parse_authority, par
 from wsproxy.protocol.fields import content_length, has_token, transfer_codings, values
 from wsproxy.protocol.handshake import asks_for_websocket, check_handshake
 from wsproxy.protocol.head import (
-    MAX_FIELDS,
     MAX_HEAD_BYTES,
     HeadBuffer,
     check_request_line,
@@ -39,16 +38,22 @@ _remembered: dict[bytes, ProxyRequest] = {}
 """CONNECTs by their heads: a client asks for the same few targets in the same words again and again."""
 _MAX_REMEMBERED = 512
 _MAX_REMEMBERED_BYTES = 1024
+_MAX_REMEMBERED_FIELDS = 16
+"""Each takes room for itself, whatever it says; so few that the line that was cut out is not one too many."""
 _CREDENTIALS = re.compile(rb"\r\nProxy-Authorization:([\t\x20-\x7e\x80-\xff]*+)(?=\r\n)")
 """The one line that is cut out of what is remembered: a secret, and another one for every user."""
-_SECRETS = frozenset({b"proxy-authorization", b"authorization", b"cookie"})
+_PLAIN = frozenset(
+    b"host user-agent connection proxy-connection content-length accept accept-encoding"
+    b" accept-language cache-control pragma".split()
+)
+"""What clients say in a CONNECT and is no secret; a head with any other field is not kept."""
 
 
 class ConnectHead(NamedTuple):
     """A CONNECT, as it stands at the front of a connection.
 
     Attributes:
-        request: what is asked; maybe without its Proxy-Authorization.
+        request: what is asked, without the Proxy-Authorization where that is spelled so.
         credentials: the value of that; None if there is none.
         rest: what stands behind the head.
     """
@@ -73,27 +78,33 @@ def read_connect(octets: bytes) -> ConnectHead | None:
         return None
     found = _CREDENTIALS.search(octets, 0, end)
     head = bare = octets[:end]
+    credentials = None
     if found is not None:
         bare = head[: found.start()] + head[found.end() :]
+        credentials = found[1].strip(b" \t")
     request = _remembered.get(bare)
-    if request is not None:
-        return ConnectHead(request, found and found[1].strip(b" \t"), octets[end:])
-    if not (head.startswith(b"CONNECT ") and is_plain_head(head)):
-        return None
-    request = interpret_request(*split_head(head, refuse_request))
-    _remember(bare)
-    return ConnectHead(request, request.field(b"proxy-authorization"), octets[end:])
+    if request is None:
+        if not (head.startswith(b"CONNECT ") and is_plain_head(head)):
+            return None
+        line, headers = split_head(bare, refuse_request)
+        if found is None:
+            credentials = next(iter(values(headers, b"proxy-authorization")), None)
+        elif values(headers, b"proxy-authorization"):
+            return None  # the connection says what is wrong with two of them
+        request = interpret_request(line, headers)
+        _remember(bare, request)
+    return ConnectHead(request, credentials, octets[end:])
 
 
-def _remember(bare: bytes) -> None:
-    """Keeps a head whose request was read, unless there is something secret in it still."""
-    line, headers = split_head(bare, refuse_request)
-    # With the line that was cut out, there would not be too many.
-    few = len(bare) <= _MAX_REMEMBERED_BYTES and len(headers) < MAX_FIELDS
-    if few and _SECRETS.isdisjoint(name.lower() for name, _value in headers):
+def _remember(head: bytes, request: ProxyRequest) -> None:
+    """Keeps what was read, unless it takes much room or there may be something secret in it still."""
+    headers = request.headers
+    if len(head) > _MAX_REMEMBERED_BYTES or len(headers) > _MAX_REMEMBERED_FIELDS:
+        return
+    if _PLAIN.issuperset(name.lower() for name, _value in headers):
         if len(_remembered) >= _MAX_REMEMBERED:
             _remembered.clear()
-        _remembered[bare] = interpret_request(line, headers)
+        _remembered[head] = request
 
 
 def read_request(head: bytes) -> ProxyRequest:
