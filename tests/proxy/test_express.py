@@ -178,6 +178,22 @@ async def test_credentials_take_the_lane_once_they_are_known(tmp_path: Path) -> 
         assert lane.left == 3
 
 
+async def test_a_head_that_is_known_has_the_credentials_of_whoever_sent_it(tmp_path: Path) -> None:
+    write_users(tmp_path, alice="secret", bob="secret")
+    config = OPEN + "auth: {methods: [{type: basic, users: users}]}\n"
+    asked = ["alice", "bob", "alice", None, "bob", "mallory", "alice"]
+    async with open_lane(tmp_path, config) as lane:
+        for user in asked:
+            fields = b"" if user is None else credentials(user, "secret")
+            status = 200 if user in {"alice", "bob"} else 407
+            answer = await lane.ask(connect(lane.authority, fields) + b"x")
+            assert answer[9:12] == b"%d" % status
+            await lane.runtime.engine.wait_empty()
+        assert lane.left == 4  # the first of each, and who was refused
+    said = [(one["user"], one["status"]) for one in lane.records if one["event"] == "access"]
+    assert said == [(user, 200) if user in {"alice", "bob"} else (None, 407) for user in asked]
+
+
 async def test_a_full_proxy_says_so_and_leaves_no_connection_behind(tmp_path: Path) -> None:
     async with open_lane(tmp_path, OPEN + "limits: {connections: 1}\n") as lane:
         lane.runtime.occupancy.enter(LOOPBACK)

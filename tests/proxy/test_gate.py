@@ -252,6 +252,24 @@ async def test_the_proxy_does_not_lead_to_itself(tmp_path: Path) -> None:
         assert door.network.dialled == []
 
 
+@pytest.mark.parametrize("own", [True, False])
+async def test_nor_where_it_has_led_to_its_own_address_before(tmp_path: Path, own: bool) -> None:
+    """Neither another port there nor a time before it listened counts for what is vetted now."""
+    config = (
+        "policy:\n  default: allow\n  private_networks: [{hosts: ['*'], networks: [127.0.0.0/8]}]\n"
+    )
+    async with open_door(tmp_path, config, own=own) as door:
+        door.network.hosts["127.0.0.1", 81] = door.origin
+        assert (await ask(door, "http://127.0.0.1:81/")).status == 200
+        listeners, port = door.runtime.gate.listeners, door.port if own else 81
+        assert isinstance(listeners, list)
+        if not own:
+            listeners.append((ip_address("127.0.0.1"), port))
+        answer = await ask(door, f"http://127.0.0.1:{port}/")
+        assert (answer.status, b"the proxy itself" in answer.body) == (403, True)
+        assert door.network.dialled == ["127.0.0.1:81"]
+
+
 async def test_a_connection_that_is_used_again_is_vetted_again_but_not_looked_up(
     door: Door,
 ) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.door import ORIGIN, credentials, open_door, write_users
-from wsproxy.errors import LimitReached
+from wsproxy.errors import LimitReached, QuotaSpent
 from wsproxy.model import Identity, Peer, Verdict
 from wsproxy.observe.exchange import Exchange
 from wsproxy.policy import rates as module
 from wsproxy.proxy.quotas import Allotment, Quotas
+from wsproxy.proxy.shares import ShareSettings
 
 CLIENT, OTHER = ip_address("192.0.2.1"), ip_address("192.0.2.2")
 
@@ -65,6 +66,23 @@ def test_requests_have_a_rate() -> None:
     quotas.take(OTHER, 0.1)
     quotas.take(CLIENT, 0.5)
     Quotas().take(CLIENT, 0.0)
+
+
+def test_shares_that_a_reload_brings_count_from_then_on_and_until_they_are_lifted() -> None:
+    quotas, settings = Quotas(), ShareSettings(bytes_per_user=(1000, 60.0))
+    alice = exchange("alice", "r")
+    quotas.enter(alice, 0.0)
+    for _ in range(2):
+        assert quotas.shares.lifted
+        quotas.adopt(Allotment(shares=settings))
+        assert not quotas.shares.lifted
+        ways = quotas.shares.allowances(alice, 1.0, None)
+        assert ways
+        ways[0].spend(1000, 1.0)
+        with pytest.raises(QuotaSpent):
+            quotas.enter(exchange("alice", "r"), 2.0)
+        quotas.adopt(Allotment())
+        quotas.enter(exchange("alice", "r"), 2.0)
 
 
 def test_few_clients_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
