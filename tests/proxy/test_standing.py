@@ -15,6 +15,7 @@ from tests.support.wire import Wire
 from wsproxy.errors import AuthRequired, Denied, WsproxyError
 from wsproxy.model import Identity, Peer
 from wsproxy.observe.exchange import Exchange
+from wsproxy.protocol.labels import MESSAGES
 from wsproxy.proxy.standing import Standing
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
@@ -262,6 +263,27 @@ async def test_a_websocket_in_the_middle_of_a_frame_just_ends(tmp_path: Path) ->
         assert await client.reads_rest() == b""
         client.shuts()
         origin.shuts()
+        (record,) = await one.door.access()
+        assert record["reason"] == "revoked"
+
+
+@pytest.mark.parametrize("looked", ["not again", "for a label"])
+async def test_one_of_which_a_side_could_not_be_read_any_more_is_cut(
+    tmp_path: Path, looked: str
+) -> None:
+    async with inspecting(tmp_path) as one:
+        client, origin = await switched(one)
+        wrong = client_says(3, b"no such opcode")
+        await client.sends(wrong)
+        await origin.expects(wrong)
+        # What the other side says still decides what it is, and who records it from there on.
+        for _ in range(2 * MESSAGES if looked == "for a label" else 1):
+            await origin.sends(origin_says(1, b"hello"))
+            await client.expects(origin_says(1, b"hello"))
+        await one.door.reload(tmp_path, CLOSED)
+        await client.sends(b"more")
+        await client.reads_rest()
+        assert await origin.reads_rest() == b"", "nothing behind the end"
         (record,) = await one.door.access()
         assert record["reason"] == "revoked"
 

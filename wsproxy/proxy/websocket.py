@@ -328,6 +328,8 @@ class Tap:
 
     def change_lane(self) -> None:
         """From here on short messages go the short way, for nobody but the record wants them."""
+        if self._direction.inspector is not self:
+            return  # nobody looks any more, and who looked again could end nothing
         lane = self._websocket.conversation.lane(self._side, self._reader, self.see)
         if lane is not None:
             self._direction.inspector = lane
