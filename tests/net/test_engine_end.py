@@ -6,9 +6,12 @@ import socket
 from typing import TYPE_CHECKING
 
 import trio
+from trio.testing import wait_all_tasks_blocked
 
-from tests.net.relays import fill, receive_all, receive_until_reset, reset, tcp_pair
+from tests.net.relays import fill, receive, receive_all, receive_until_reset, reset, tcp_pair
+from tests.net.test_filter import Look
 from wsproxy.net.engine_end import DELIVERY_S, close_sockets, deliver_rest
+from wsproxy.net.filter import Filter
 from wsproxy.net.pump import Pump, Room
 
 if TYPE_CHECKING:
@@ -52,6 +55,24 @@ async def test_a_slow_reader_gets_the_rest_as_it_reads() -> None:
     # What the reset found unsent on the upstream's own side is gone; all else arrived.
     assert total - len(received[0]) < total / 2
     assert len(received[0]) > down.delivered
+    client.close()
+
+
+async def test_what_is_delivered_is_seen_before_anything_is_waited_for() -> None:
+    up, down, client, upstream = pumps()
+    down.filter = Filter(down, b"", lambda _pump: None)
+    down.filter.inspector = look = Look()
+    held = fill(down.sink)
+    upstream.send(b"half of a frame")
+    reset(upstream)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deliver_rest, down)
+        await wait_all_tasks_blocked()
+        # Whoever says Close now has to know what stands before it.
+        assert look.seen == b"half of a frame"
+        await receive(client, held)
+        await receive(client, len(look.seen))
+    close_sockets(up, down)
     client.close()
 
 

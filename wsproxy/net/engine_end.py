@@ -33,7 +33,7 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 def deliver_at_once(pump: Pump) -> bool:
     """Do what `deliver_rest` does if that needs no waiting; False when it does."""
     pump.source_broken = pump.draining = True
-    step = pump.step(trio.current_time())
+    step = _step(pump)
     return step in (Step.SOURCE_BROKE, Step.SINK_BROKE) and not unsent_bytes(pump.sink)
 
 
@@ -47,7 +47,7 @@ async def deliver_rest(pump: Pump) -> None:
         return
     with trio.move_on_after(DELIVERY_S):
         while not pump.ended:
-            step = pump.step(trio.current_time())
+            step = _step(pump)
             if step is Step.SINK:
                 await trio.lowlevel.wait_writable(pump.sink)
             elif step is Step.TURN:
@@ -57,6 +57,13 @@ async def deliver_rest(pump: Pump) -> None:
         # The kernel signals free space, never an empty queue, so that is asked for.
         while unsent_bytes(pump.sink):  # noqa: ASYNC110 (nothing to be woken by)
             await trio.sleep(_LOOK_AGAIN_S)
+
+
+def _step(pump: Pump) -> Step:
+    """One step, seen at once: this may wait, and who says Close meanwhile has to know behind what."""
+    step = pump.step(trio.current_time())
+    pump.room.catch_up()
+    return step
 
 
 def close_sockets(up: Pump, down: Pump) -> None:
