@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,11 +24,14 @@ from tests.net.relays import (
     send_all,
     tcp_pair,
 )
+from tests.net.test_filter import watched
 from tests.net.test_pipes import no_descriptor_left
 from wsproxy.model import CloseReason, Side
 from wsproxy.net.engine_epoll import EpollEngine
 
 if TYPE_CHECKING:
+    from trio.testing import MockClock
+
     from tests.net.relays import Relayed
 
 
@@ -230,3 +234,87 @@ async def test_a_stopped_engine_leaves_no_descriptor_behind(
         assert (summary.closed_by, summary.reason) == (Side.PROXY, CloseReason.DRAINED)
     await wait_all_tasks_blocked()
     assert open_descriptors() == before
+
+
+# ---------------------------------------------------------------- to look takes its time
+
+
+class Slow:
+    """Takes a second to look at anything, and puts down how much others were left to do since."""
+
+    def __init__(self, clock: MockClock, looks: list[int], *, passive: bool) -> None:
+        self.passive, self._clock, self._looks = passive, clock, looks
+
+    def see(self, data: bytes, _now: float) -> None:
+        self._clock.jump(1.0)
+        self._looks.append(len(data))
+
+    def pass_on(self, data: bytes, now: float) -> bytes:
+        self.see(data, now)
+        return data
+
+    def end(self, _now: float) -> bytes:
+        return b""
+
+
+async def longest_spell(looks: list[int], count: int) -> int:
+    """How many looks there are between two turns of this task, until there were so many."""
+    longest = 0
+    for _ in range(100):
+        if len(looks) == count:
+            return longest
+        before = len(looks)
+        await trio.lowlevel.checkpoint()
+        longest = max(longest, len(looks) - before)
+    raise AssertionError(f"{len(looks)} looks and no more")
+
+
+@pytest.mark.parametrize("passive", [True, False])
+async def test_others_get_their_turn_though_a_batch_is_long_to_look_into(
+    epoll_engine: EpollEngine,
+    mock_clock: MockClock,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    passive: bool,
+) -> None:
+    monkeypatch.setattr("wsproxy.net.pump._UNSEEN_BYTES", 1)
+    looks: list[int] = []
+    slow = [Slow(mock_clock, looks, passive=passive) for _ in range(10)]
+    with ExitStack() as stack:
+        relays = [stack.enter_context(watched(epoll_engine, one, one)) for one in slow]
+        await wait_all_tasks_blocked()
+        for relay in relays:
+            relay.client.send(b"up")
+            relay.upstream.send(b"down")
+        assert await longest_spell(looks, 20) <= 2  # trio calls tasks in any order
+        for relay in relays:
+            assert await receive(relay.upstream, 2) == b"up"
+            assert await receive(relay.client, 4) == b"down"
+        # Turns that no event announces are no different.
+        looks.clear()
+        for relay in relays:
+            relay.up.pause(trio.current_time())
+        assert await longest_spell(looks, 10) <= 2
+
+
+async def test_of_a_relay_that_ends_nothing_is_left_over(
+    epoll_engine: EpollEngine, mock_clock: MockClock
+) -> None:
+    looks: list[int] = []
+    with ExitStack() as stack:
+        relays = [
+            stack.enter_context(watched(epoll_engine, Slow(mock_clock, looks, passive=False)))
+            for _ in range(3)
+        ]
+        await wait_all_tasks_blocked()
+        for relay in relays:
+            relay.client.send(b"up")
+        while not looks:
+            await trio.lowlevel.checkpoint()
+        assert epoll_engine._left.events
+        epoll_engine.end_all(CloseReason.DRAINED)
+        # Their numbers may be others' by now.
+        assert not epoll_engine._left.events
+        assert looks == [2, 2, 2]
+        for relay in relays:
+            assert await receive_all(relay.upstream) == b"up"

@@ -11,11 +11,14 @@ What edge-triggered asks of us:
 
 * Free space in a sink is watched from the first time it was missed.
 * An edge comes once.  A batch that was polled is handled to its end before the
-  loop is left, and a pump that stops early for fairness goes on a list of its
-  own (`_turns`), because no event will bring it back.
+  next is, and a pump that stops early for fairness goes on a list of its own
+  (`_turns`), because no event will bring it back.
+* To look into octets takes up to a hundred times as long as to move them, and a peer
+  chooses how long.  What is late for that is left over (`_left`) until trio's other
+  tasks have had their turn.
 * A relay that ends within a batch may still have events in that batch.  Its two
-  entries leave the table at once, and its descriptors are closed later, by the
-  task that called `relay`: no number is in use again before the batch is over.
+  entries leave the table at once, and what is left over; its numbers are in use
+  again when others have had their turn, never before the batch is over.
 
 Deadlines have no timer per relay.  One sleeping task looks at all relays when
 the earliest deadline known may have come, and no more often than `engine_tunnel`
@@ -37,7 +40,7 @@ import trio
 from wsproxy.model import CloseReason, Side
 from wsproxy.net.engine import Engine, EngineStatistics, OnEnd, RelayLimits, RelaySummary
 from wsproxy.net.engine_end import close_sockets, deliver_at_once, deliver_rest
-from wsproxy.net.engine_tunnel import Tunnel
+from wsproxy.net.engine_tunnel import Leftover, Tunnel
 from wsproxy.net.engine_wheel import Wheel
 from wsproxy.net.filter import Inspection, are_finishing, attach
 from wsproxy.net.limited import make_pumps
@@ -64,10 +67,10 @@ _ROUNDS = 8
 """Polls before trio's other tasks get their turn."""
 
 _MAX_UNSEEN = 256
-"""Small reads that went on and wait to be looked into, a megabyte at most, before that comes first."""
+"""Reads that went on and wait to be looked into before that comes first."""
 
 _SPELL_S = 0.005
-"""The time after which they get it all the same: octets that are looked into take much longer."""
+"""The time after which they get it all the same; it may end in the middle of a batch."""
 
 _PIPES = 32
 """Flows that may be spliced at once; 8 MiB of kernel memory at most."""
@@ -93,6 +96,7 @@ class EpollEngine:
         # Indexed by descriptor: smaller and faster than a dict, and descriptors are dense.
         self._table: list[Tunnel | None] = []
         self._turns: dict[Pump, Tunnel] = {}
+        self._left = Leftover()
         self._wheel = Wheel(self._wake)
         self._stalls = Stalls()
         self._tunnels: set[Tunnel] = set()
@@ -178,20 +182,21 @@ class EpollEngine:
 
     async def _serve(self, epoll: select.epoll) -> None:
         while True:
-            if self._turns:
+            if self._turns or self._left:
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.wait_readable(epoll.fileno())
             now = trio.current_time()
             for _ in range(_ROUNDS):
-                batch = epoll.poll(0, _BATCH)
-                turns, self._turns = self._turns, {}
+                if self._left:
+                    batch, turns = self._left.take()
+                else:
+                    batch = epoll.poll(0, _BATCH)
+                    turns, self._turns = self._turns, {}
                 if not batch and not turns:
                     break
                 self._handle_all(batch, now)
-                for pump, tunnel in turns.items():
-                    if tunnel.live and not pump.ended:
-                        self._advance(tunnel, pump, now)
+                self._give_turns(turns, now)
                 # Whatever else can go on goes first, so that more is looked into at a time.
                 if len(self._room.unseen) > _MAX_UNSEEN:
                     self._room.catch_up()
@@ -201,18 +206,36 @@ class EpollEngine:
                 self._room.catch_up()
 
     def _handle_all(self, batch: list[tuple[int, int]], now: float) -> None:
-        table = self._table
-        for fd, events in batch:
+        table, room = self._table, self._room
+        left = iter(batch)
+        for fd, events in left:
             tunnel = table[fd]
             if events != _IN or tunnel is None:
                 self._handle(fd, events, now)
-                continue
-            # Nearly all are octets to be moved, and every call costs a part of what moving them does.
-            pump = tunnel.up if fd == tunnel.client_fd else tunnel.down
-            if not (pump.blocked or pump.ended):
-                step = pump.tap(now) if pump.tapped else pump.step(now)
-                if step is not _SOURCE:
-                    self._follow(tunnel, pump, step)
+            else:
+                # Nearly all are octets to be moved, and every call costs a part of what moving them does.
+                pump = tunnel.up if fd == tunnel.client_fd else tunnel.down
+                if not (pump.blocked or pump.ended):
+                    step = pump.tap(now) if pump.tapped else pump.step(now)
+                    if step is not _SOURCE:
+                        self._follow(tunnel, pump, step)
+            if room.looked and self._is_late(now):
+                self._left.events = dict(left)
+                break
+
+    def _give_turns(self, turns: dict[Pump, Tunnel], now: float) -> None:
+        left = iter(turns.items())
+        for pump, tunnel in () if self._left else left:
+            if tunnel.live and not pump.ended:
+                self._advance(tunnel, pump, now)
+            if self._room.looked and self._is_late(now):
+                break
+        self._left.turns = dict(left)
+
+    def _is_late(self, now: float) -> bool:
+        """Whether to look into octets has taken so long that the rest has to wait."""
+        self._room.looked = False
+        return trio.current_time() - now > _SPELL_S
 
     def _handle(self, fd: int, events: int, now: float) -> None:
         tunnel = self._table[fd]
@@ -243,16 +266,16 @@ class EpollEngine:
         """Does what has to be done behind a step, where that is more than to wait for an event."""
         if step is _TURN:
             self._turns[pump] = tunnel
-        elif step is _SINK:
-            self._watch_sink(pump)
-            self._wait_for_time(tunnel, pump)
+        elif step is _SINK or step is _PAUSE:
+            if step is _SINK:
+                self._watch_sink(pump)
+            if (resume_at := pump.resume_at) < math.inf:
+                self._wheel.put(tunnel, pump, resume_at)
         elif step is _ENDED:
             if tunnel.first_end is None:
                 tunnel.first_end = Side.CLIENT if pump is tunnel.up else Side.UPSTREAM
             if tunnel.up.ended and tunnel.down.ended:
                 self._finish(tunnel, tunnel.first_end, CloseReason.EOF)
-        elif step is _PAUSE:
-            self._wait_for_time(tunnel, pump)
         elif step is _SOURCE_BROKE:
             self._break(tunnel, pump)
         elif step is _SINK_BROKE:
@@ -278,11 +301,6 @@ class EpollEngine:
         self._turns[pump] = tunnel
         if self._kick >= 0:
             os.eventfd_write(self._kick, 1)
-
-    def _wait_for_time(self, tunnel: Tunnel, pump: Pump) -> None:
-        """Have a pump stepped when its time has come, if it has one."""
-        if (resume_at := pump.resume_at) < math.inf:
-            self._wheel.put(tunnel, pump, resume_at)
 
     def _watch_sink(self, pump: Pump) -> None:
         """Have the sink's free space announced, from the first time it is missed.
@@ -333,20 +351,17 @@ class EpollEngine:
         up, down, end = tunnel.up, tunnel.down, tunnel.end
         assert end is not None
         self._room.catch_up()
-        self._close(tunnel)
+        self._tunnels.remove(tunnel)
+        self._ended_up += up.delivered
+        self._ended_down += down.delivered
+        close_sockets(up, down)
+        if not self._tunnels:
+            self._emptied.set()
         try:
             tunnel.on_end(RelaySummary(up.delivered, down.delivered, *end))
         except Exception:
             # All other relays live in this loop: it outlives the faults of its callers.
             log.exception("what followed the end of a tunnel crashed; all others go on")
-
-    def _close(self, tunnel: Tunnel) -> None:
-        self._tunnels.remove(tunnel)
-        self._ended_up += tunnel.up.delivered
-        self._ended_down += tunnel.down.delivered
-        close_sockets(tunnel.up, tunnel.down)
-        if not self._tunnels:
-            self._emptied.set()
 
     def _forget(self, tunnel: Tunnel) -> None:
         """Let no event of this relay be handled any more."""
@@ -356,6 +371,7 @@ class EpollEngine:
             # Closing alone is not enough where a child process has a copy of the descriptor.
             self._epoll.unregister(fd)
             self._table[fd] = None
+            self._left.events.pop(fd, None)
         if self._wheel:
             self._wheel.drop(tunnel.up)
             self._wheel.drop(tunnel.down)

@@ -9,7 +9,7 @@ from wsproxy.net.engine import OnEnd, RelayLimits
 from wsproxy.net.progress import LOOKS, Stalls
 from wsproxy.net.pump import Pump
 
-__all__ = ["Tunnel"]
+__all__ = ["Leftover", "Tunnel"]
 
 _COARSE = 1 / 32
 """How late a deadline may be looked at, as a part of the time-out."""
@@ -89,3 +89,27 @@ class Tunnel:
             self.lifetime_at + _LATE_MIN_S,
             now + self.stalled_timeout_s / LOOKS,
         )
+
+
+class Leftover:
+    """What is left of one round of the engine; the next begins when there is nothing.
+
+    Attributes:
+        events: by descriptor; those of a relay that ends have to be taken out.
+        turns: pumps whose turn it is.
+    """
+
+    __slots__ = ("events", "turns")
+
+    def __init__(self) -> None:
+        self.events: dict[int, int] = {}
+        self.turns: dict[Pump, Tunnel] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.events or self.turns)
+
+    def take(self) -> tuple[list[tuple[int, int]], dict[Pump, Tunnel]]:
+        """All of it."""
+        events, turns = list(self.events.items()), self.turns
+        self.events, self.turns = {}, {}
+        return events, turns

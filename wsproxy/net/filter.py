@@ -185,6 +185,7 @@ class Filter:
         inspector, pump = self.inspector, self._pump
         if inspector is None:
             return pump.take(data, now)
+        pump.room.looked = True
         if not inspector.passive:
             pump.moved_at = now
             return pump.take(inspector.pass_on(data, now), now)

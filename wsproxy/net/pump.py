@@ -40,8 +40,8 @@ BUFFER_BYTES = 64 * 1024
 BURST_READS = 4
 """Reads before others get their turn."""
 
-_SMALL_BYTES = 4096
-"""Octets that may wait to be looked into; some hundred reads of 64 KiB would be megabytes."""
+_UNSEEN_BYTES = 32 * 1024
+"""Octets of all pumps that may wait to be looked into: frames of two octets take a microsecond each."""
 
 BULK_READS = 4
 """Full reads in a row after which a flow counts as bulk and is spliced."""
@@ -87,18 +87,25 @@ class Room:
     Attributes:
         unseen: what went on and was not looked into yet, in order: whose it is, the
             octets, and when they went.
+        unseen_bytes: how many octets that is.
+        looked: octets were looked into; whoever steps pumps may want to know how long that
+            took, and sets it back.
     """
 
-    __slots__ = ("buffer", "pipes", "unseen")
+    __slots__ = ("buffer", "looked", "pipes", "unseen", "unseen_bytes")
 
     def __init__(self, pipes: PipePool | None) -> None:
         self.buffer = memoryview(bytearray(BUFFER_BYTES))
         self.pipes = pipes
         self.unseen: list[tuple[Filter, bytes, float]] = []
+        self.unseen_bytes = 0
+        self.looked = False
 
     def catch_up(self) -> None:
         """Has everything looked into that went on."""
         unseen, self.unseen = self.unseen, []
+        self.unseen_bytes = 0
+        self.looked = True
         for direction, data, at in unseen:
             inspector = direction.inspector
             if inspector is not None:
@@ -246,9 +253,11 @@ class Pump:
         if sent < size:
             self._held = memoryview(data)[sent:]
             self.blocked = True
-        self.room.unseen.append((direction, data, now))
-        if size >= _SMALL_BYTES:
-            self.room.catch_up()
+        room = self.room
+        room.unseen.append((direction, data, now))
+        room.unseen_bytes += size
+        if room.unseen_bytes >= _UNSEEN_BYTES:
+            room.catch_up()
         if sent < size:
             return _SINK
         return _TURN if size == BUFFER_BYTES or self.draining else _SOURCE
