@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
 
 from tests.protocol.deflating import compressed, compressor
 from tests.proxy.inspected import (
@@ -20,6 +22,13 @@ from tests.proxy.inspected import (
     origin_says,
     switched,
 )
+from wsproxy.net.filter import Filter
+from wsproxy.net.pump import Pump
+from wsproxy.observe.conversation import Conversation
+from wsproxy.protocol.labels import MESSAGES
+from wsproxy.protocol.messages import MessageReader
+from wsproxy.proxy.sniff import Tunnel
+from wsproxy.proxy.websocket import WebSocket
 
 DEFLATE = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
 
@@ -249,3 +258,34 @@ async def test_a_websocket_in_absolute_form(tmp_path: Path) -> None:
     assert record["websocket"]["messages_down"] == 1
     assert one.of("open")[0]["url"].startswith("ws://origin.test:80/chat?t=<redacted:")
     assert {each["text"] for each in one.of("message")} == {"early", "first"}
+
+
+@pytest.mark.parametrize("mode", ["metadata", "log", "enforce"])
+@pytest.mark.parametrize("said", [0, MESSAGES + 1], ids=["nothing", "more than a label needs"])
+async def test_what_is_over_leaves_nothing_to_be_collected(
+    tmp_path: Path, mode: str, said: int
+) -> None:
+    kinds = WebSocket, Conversation, Tunnel, Filter, Pump, MessageReader
+
+    def there() -> list[object]:
+        return [each for each in gc.get_objects() if type(each) in kinds]
+
+    async with inspecting(tmp_path, mode) as one:
+        gc.collect()
+        others = there()
+        gc.disable()
+        try:
+            client, origin = await switched(one)
+            for _ in range(said):
+                await client.sends(client_says(1, b"word"))
+                await origin.expects(client_says(1, b"word"))
+            assert {type(each) for each in there()} == set(kinds)
+            client.shuts()
+            await origin.ends()
+            origin.closes()
+            await client.ends()
+            await one.door.access()
+            await wait_all_tasks_blocked()
+            assert len(there()) == len(others)
+        finally:
+            gc.enable()

@@ -109,7 +109,7 @@ class Filter:
 
     def look_no_more(self) -> None:
         """From here on the octets pass unseen."""
-        self.inspector = None
+        self.inspector = self.other = None
         self._pump.tapped = False
         if not self._early:
             self._pump.filter = None

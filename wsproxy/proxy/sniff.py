@@ -221,7 +221,13 @@ class Tunnel:
 
     def over(self, summary: RelaySummary, now: float) -> Summary | None:
         """Writes the last record of a WebSocket, if it became one."""
-        return None if self._websocket is None else self._websocket.over(summary, now)
+        said = None if self._websocket is None else self._websocket.over(summary, now)
+        for direction in (self._up, self._down):
+            direction.look_no_more()
+        # They refer to this, and would keep it until a collection.
+        self._waiting = None
+        del self._up, self._down
+        return said
 
     @property
     def ending(self) -> tuple[Side, CloseReason] | None:

@@ -289,11 +289,12 @@ class WebSocket:
             summary: how the relay went.
             now: monotonic, in seconds.
         """
-        # They refer to each other: what a guard holds would stay until a collection finds it.
+        # They refer to each other: all of it would stay until a collection finds it.
         self._guards.clear()
         self._taps.clear()
         for direction in self._directions:
             direction.look_no_more()
+        self._directions = ()
         closed_by, reason = self.ending or (summary.closed_by, summary.reason)
         said = self.conversation.end(
             closed_by,
