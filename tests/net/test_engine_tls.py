@@ -11,12 +11,14 @@ import pytest
 import trio
 
 from tests.net.relays import FOREVER
+from tests.net.test_filter import Look
 from tests.net.test_tls_socket import Pair, closing, shake_hands, trusting
 from wsproxy.model import CloseReason, Side
 from wsproxy.net.engine import Engine, RelaySummary
 from wsproxy.net.streams import TcpStream
 
 if TYPE_CHECKING:
+    from wsproxy.net.filter import Filter, Inspection
     from wsproxy.net.tls_socket import TlsSocket
 
 __all__ = ["trusting"]  # a fixture
@@ -31,10 +33,10 @@ class Relay:
         self.summary: RelaySummary | None = None
         self.over = trio.Event()
 
-    def start(self, engine: Engine) -> None:
+    def start(self, engine: Engine, inspection: Inspection | None = None) -> None:
         for end in self.inner:
             end.lenient = True
-        engine.start(*self.inner, FOREVER, self._end)
+        engine.start(*self.inner, FOREVER, self._end, inspection=inspection)
 
     def _end(self, summary: RelaySummary) -> None:
         self.summary = summary
@@ -52,15 +54,27 @@ async def receive(end: TcpStream, size: int) -> bytes:
     return data
 
 
+class Looks:
+    """Sees both directions."""
+
+    def __init__(self) -> None:
+        self.up, self.down = Look(), Look()
+
+    def attach(self, up: Filter, down: Filter) -> None:
+        up.inspector, down.inspector = self.up, self.down
+
+
 @pytest.mark.parametrize("small", [False, True])
+@pytest.mark.parametrize("seen", [False, True])
 async def test_both_directions_pass_and_end(
-    engine: Engine, trusting: ssl.SSLContext, *, small: bool
+    engine: Engine, trusting: ssl.SSLContext, *, small: bool, seen: bool
 ) -> None:
+    looks = Looks() if seen else None
     up, down = os.urandom(700_000), os.urandom(900_001)
     left, right = await shake_hands(trusting, small=small), await shake_hands(trusting, small=small)
     with closing(left), closing(right), trio.fail_after(30):
         relay = Relay(left, right)
-        relay.start(engine)
+        relay.start(engine, looks)
         got: dict[str, bytes] = {}
 
         async def send(end: TcpStream, data: bytes) -> None:
@@ -80,6 +94,8 @@ async def test_both_directions_pass_and_end(
         assert relay.summary is not None
         assert relay.summary[:2] == (len(up), len(down))
         assert relay.summary.reason is CloseReason.EOF
+    if looks is not None:
+        assert (looks.up.seen == up, looks.down.seen == down) == (True, True)
 
 
 async def test_one_direction_ends_and_the_other_goes_on(
