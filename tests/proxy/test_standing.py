@@ -204,6 +204,13 @@ async def test_what_was_admitted_while_the_rules_changed_is_decided_by_the_new_o
 # ---------------------------------------------------------------- WebSockets
 
 
+async def both_hear(client: Wire, origin: Wire, close: bytes) -> None:
+    """Both ends get a Close with this payload, the origin a masked one."""
+    await client.expects(origin_says(8, close))
+    said = await origin.reads(2 + 4 + len(close))
+    assert (said[0], said[1]) == (0x88, 0x80 | len(close))
+
+
 @pytest.mark.parametrize("mode", ["metadata", "log", "enforce"])
 async def test_a_websocket_is_told_by_a_close(tmp_path: Path, mode: str) -> None:
     async with inspecting(tmp_path, mode) as one:
@@ -211,9 +218,7 @@ async def test_a_websocket_is_told_by_a_close(tmp_path: Path, mode: str) -> None
         await client.sends(client_says(1, b"before"))
         await origin.expects(client_says(1, b"before"))
         assert await one.door.reload(tmp_path, CLOSED) == 1
-        await client.expects(origin_says(8, b"\x03\xf0no longer allowed"))
-        said = await origin.reads(25)
-        assert (said[0], said[1]) == (0x88, 0x80 | 19)
+        await both_hear(client, origin, b"\x03\xf0no longer allowed")
         await client.sends(client_says(1, b"after"))
         client.shuts()
         origin.shuts()
@@ -231,9 +236,7 @@ async def test_a_websocket_hears_that_the_proxy_stops(tmp_path: Path, mode: str)
         await client.sends(client_says(1, b"before"))
         await origin.expects(client_says(1, b"before"))
         one.door.runtime.standing.take_leave()
-        await client.expects(origin_says(8, b"\x03\xf4the proxy stops"))
-        said = await origin.reads(23)
-        assert (said[0], said[1]) == (0x88, 0x80 | 17)
+        await both_hear(client, origin, b"\x03\xf4the proxy stops")
         one.door.runtime.standing.take_leave()  # once is enough
         client.shuts()
         origin.shuts()
